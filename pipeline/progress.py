@@ -1,0 +1,71 @@
+"""Progress for people: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+LINE_EVERY_S = 10.0  # a log that is read later wants few lines
+
+
+class Progress:
+    """Counts work done: `with Progress("hash", total=500) as progress: progress.advance()`.
+
+    `note` is shown after the count (refusals, loss, ...). Lines go to stderr.
+    """
+
+    def __init__(self, what: str, total: int | None = None, unit: str = "img") -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done = 0
+        self.note = ""
+        self.started = self.last_line = time.monotonic()
+        self.bar = (
+            tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True, leave=True)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def advance(self, count: int = 1, note: str | None = None) -> None:
+        """Count `count` more done and show it when it is time."""
+        self.done += count
+        if note is not None:
+            self.note = note
+        if self.bar is not None:
+            if note is not None:
+                self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(count)
+        elif time.monotonic() - self.last_line >= LINE_EVERY_S:
+            self._line()
+
+    def _line(self) -> None:
+        self.last_line = time.monotonic()
+        elapsed = max(self.last_line - self.started, 1e-9)
+        rate = self.done / elapsed
+        of = f"/{self.total}" if self.total is not None else ""
+        left = ""
+        if self.total and rate and self.done < self.total:
+            left = f", {(self.total - self.done) / rate:.0f} s left"
+        note = f", {self.note}" if self.note else ""
+        print(
+            f"{self.what}: {self.done}{of} {self.unit}, {rate:.1f} {self.unit}/s{left}{note}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif self.done:
+            self._line()

@@ -1,0 +1,51 @@
+"""What every test file shares: where real inputs lie, and a project folder to run stages in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"  # real inputs; not part of the project
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Give the folder of real inputs, or skip."""
+    if not SHARED.is_dir():
+        pytest.skip("no real inputs beside the project")
+    return SHARED
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Give a function that makes an empty project, params changed as told, and enters it.
+
+    `project(**{"crawl.max_images": 5})` sets that key of the shipped params.yaml; a value set on
+    a missing key adds it.
+    """
+
+    def make(**changes: Any) -> Path:
+        values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        for dotted, value in changes.items():
+            *parents, last = dotted.split(".")
+            at = values
+            for parent in parents:
+                at = at[parent]
+            at[last] = value
+        (tmp_path / "params.yaml").write_text(
+            yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8"
+        )
+        for dataset in ("dances", "tamil"):
+            decisions = tmp_path / "data" / dataset / "decisions.csv"
+            decisions.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "data" / dataset / "decisions.csv", decisions)
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return make
