@@ -1,0 +1,78 @@
+"""`kalai`: one click group for people. Commands load when they are called, so help is quick."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from pipeline import __version__
+
+# name -> (module:command, first line of its help). Listing them here keeps `kalai --help` free of
+# imports; a test compares the lines with the commands' own.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start here": {
+        "demo": ("demo.run:main", "Run the whole pipeline offline on a small drawn world."),
+        "status": ("status:main", "Show what each dataset holds, stage by stage."),
+        "add-dance": ("add_dance:main", "Add a dance to params.yaml and keep its comments."),
+        "predict": ("predict:main", "Name what is in pictures: the top 3 with probabilities."),
+    },
+    "Stages (dvc repro runs them)": {
+        "crawl": ("crawl:main", "Search for a dance's pictures and download them."),
+        "collect": ("collect:main", "Turn crawled files into samples."),
+        "fetch": ("fetch:main", "Download a dataset's archives and verify them."),
+        "convert": ("convert:main", "Turn archived handwriting into samples."),
+        "dedupe": ("dedupe:main", "Mark near-duplicate pictures and label conflicts."),
+        "split": ("split:main", "Split a dataset into parts between which nothing leaks."),
+        "train": ("train:main", "Train a ResNet34 in two stages, frozen and then unfrozen."),
+        "evaluate": ("evaluate:main", "Measure a trained model on validation and test."),
+    },
+}
+TARGETS = {name: entry for commands in COMMANDS.values() for name, entry in commands.items()}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when one is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the help."""
+        return list(TARGETS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None where there is none of this name."""
+        if cmd_name not in TARGETS:
+            return None
+        module, _, attribute = TARGETS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"pipeline.{module}"), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Give the command its name here: every stage calls its own one `main`."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return (args[0] if command else name), command, rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by section, without importing one."""
+        for title, commands in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, line) for name, (_, line) in commands.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kalai")
+def main() -> None:
+    """Make an image data set that can be trusted, and train on it.
+
+    \b
+    Examples:
+      kalai demo                                  see all of it work, offline
+      kalai add-dance odissi --query "odissi dance"
+      dvc repro                                   run what has changed
+      dvc metrics diff                            see what that changed
+    """
+
+
+if __name__ == "__main__":
+    main()
