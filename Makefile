@@ -11,10 +11,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test lint constraints clean
+.PHONY: help demo test lint docs constraints clean
 help:
 	@echo "make demo         install, then run the whole pipeline offline on a small drawn world"
 	@echo "make test         install, then lint, check types and run every test"
+	@echo "make docs         write docs/reference.md from the code"
 	@echo "make lint         format and fix what can be fixed"
 	@echo "make constraints  write constraints.txt from what is installed"
 	@echo "make clean        remove the virtual environment and caches (never data)"
@@ -23,14 +24,17 @@ demo: $(VENV)/installed
 	kalai demo
 
 test: $(VENV)/installed-test
-	ruff check pipeline tests
-	ruff format --check pipeline tests
+	ruff check
+	ruff format --check
 	mypy
 	pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/installed-test
-	ruff check --fix pipeline tests
-	ruff format pipeline tests
+	ruff check --fix
+	ruff format
+
+docs: $(VENV)/installed
+	python -m docs.reference
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; install one, or say make PYTHON=/path/to/python" >&2; exit 1; }
