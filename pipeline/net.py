@@ -27,6 +27,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
@@ -264,7 +265,7 @@ class GuardedSession(requests.Session):
         if proxy:
             self.proxies = {"http": proxy, "https": proxy}
         self.adapters.clear()  # and with it every scheme but these two
-        adapter = _Adapter(self.dialler, ca_file or requests.certs.where(), pool)
+        adapter = _Adapter(self.dialler, ca_file or DEFAULT_CA_BUNDLE_PATH, pool)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
