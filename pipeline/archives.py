@@ -133,7 +133,9 @@ class _StrictInfo(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
             return super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+        except tarfile.HeaderError as error:
+            if not any(buf):
+                raise  # zeros, or nothing at all: that is the end
             raise _UnsoundError(f"damaged header: {error}") from error
 
 
@@ -156,6 +158,8 @@ class _Stream:
 
     def take(self, size: int) -> bytes:
         """Read up to `size` bytes, fewer at the end."""
+        if size < 0:  # which would mean all
+            raise _UnsoundError("a member that ends before it begins")
         data = self._file.read(size)
         self._position += len(data)
         if self._position > self._max_bytes:
