@@ -1,0 +1,103 @@
+"""The handwriting archives of the drawn world, in HP's layout, with planted faults."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.demo import letters
+from pipeline.demo.letters import LETTERS, Hand, unipen
+
+TRAIN_WRITERS = tuple(range(16, 26))
+TEST_WRITERS = tuple(range(40, 45))  # other people than those who wrote the train part
+TRAIN_TRIALS, TEST_TRIALS = 4, 3
+TRAIN_ARCHIVE, TEST_ARCHIVE = "train-online.tar.gz", "test-online.tar.gz"
+
+Member = tuple[str, bytes]
+
+
+@dataclass(frozen=True)
+class DrawnArchives:
+    """Two archives and the members, without extension, that are wrong in them."""
+
+    files: dict[str, bytes]  # tar.gz by name
+    apple_doubles: tuple[str, ...]
+    corrupt: tuple[str, ...]
+    copies: tuple[str, ...]  # strokes of another member once more
+
+
+def draw_archives(seed: int) -> DrawnArchives:
+    """Write the train and the test archive, the same bytes for the same seed."""
+    doubles, corrupt, copies = _apple_doubles(), _corrupt(seed), _copies(seed)
+    train = [*_sound(seed), *doubles, *corrupt, *copies]
+    train.sort(key=lambda member: member[0])  # an AppleDouble stands beside its file
+    return DrawnArchives(
+        {
+            TRAIN_ARCHIVE: letters.tar_gz(train),
+            TEST_ARCHIVE: letters.tar_gz(_test_members(seed)),
+        },
+        _names(doubles),
+        _names(corrupt),
+        _names(copies),
+    )
+
+
+def _names(members: list[Member]) -> tuple[str, ...]:
+    return tuple(name.removesuffix(".txt") for name, _ in members)
+
+
+def _path(writer: int, letter: str, trial: int, prefix: str = "") -> str:
+    return f"tamil_iso_char/usr_{writer}/{prefix}{letter}t{trial:02}.txt"
+
+
+def _sound(seed: int) -> Iterator[Member]:
+    for writer in TRAIN_WRITERS:
+        hand = Hand.of(writer, seed)
+        for letter in LETTERS:
+            for trial in range(1, TRAIN_TRIALS + 1):
+                strokes = hand.write(letter, trial, seed)
+                yield _path(writer, letter, trial), unipen(strokes, writer, trial)
+
+
+def _apple_doubles() -> list[Member]:
+    first = next(iter(LETTERS))
+    return [(_path(writer, first, 1, "._"), letters.APPLE_DOUBLE) for writer in TRAIN_WRITERS[:6]]
+
+
+def _copies(seed: int) -> list[Member]:
+    """Give strokes of trial 1 as one more trial, as if a sheet had been read in twice."""
+    trial, letter = TRAIN_TRIALS + 1, "020"
+    return [
+        (
+            _path(writer, letter, trial),
+            unipen(Hand.of(writer, seed).write(letter, 1, seed), writer, trial),
+        )
+        for writer in TRAIN_WRITERS[-4:]
+    ]
+
+
+def _corrupt(seed: int) -> list[Member]:
+    """Give pen files that broke: one ends in its header, one holds bytes where points were."""
+    members: list[Member] = []
+    for writer in TRAIN_WRITERS[:2]:
+        data = unipen(Hand.of(writer, seed).write("016", 99, seed), writer, 99)
+        start = data.index(b".PEN_DOWN")
+        broken = data[: start - 40] if members else data[: start + 10] + bytes(range(128, 256)) * 4
+        members.append((_path(writer, "016", 99), broken))
+    return members
+
+
+def _test_members(seed: int) -> Iterator[Member]:
+    """Give the test archive: numbered files of unknown hands, and their classes beside them."""
+    samples = [
+        (letter, unipen(Hand.of(writer, seed).write(letter, trial, seed), 0, trial))
+        for writer in TEST_WRITERS
+        for letter in LETTERS
+        for trial in range(1, TEST_TRIALS + 1)
+    ]
+    random.Random(seed).shuffle(samples)
+    lines = (f"{number:05} {letter}\n" for number, (letter, _) in enumerate(samples))
+    yield "test/labels.txt", "".join(lines).encode()
+    for number, (_, data) in enumerate(samples):
+        yield f"test/{number:05}.txt", data
