@@ -1,0 +1,438 @@
+"""icrawler's feeder, parser and downloader, made exact.
+
+    feeder --streams--> parser --pictures in order of rank--> downloader --> ledger
+
+The set of pictures depends on the engines' answers alone and not on how fast each one comes:
+pictures are begun in order of rank, and never more of them at once than are still wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from icrawler import Crawler, Feeder, ImageDownloader, Parser
+
+from pipeline.engines import Engine, EngineTrouble, Page, Result
+from pipeline.errors import Rejected
+from pipeline.images import verify
+from pipeline.ledger import Attempt, Ledger
+from pipeline.net import GuardedSession, HttpRejected, Limits, Manners, NoManners, get
+
+MAX_PAGES = 1_000  # of one query: an engine that never ends is ended
+ACCEPT = {"Accept": "image/*", "Accept-Encoding": "identity"}  # pictures are compressed already
+# Pictures held in memory at once, whatever the number of threads: decoding needs processors.
+VERIFYING = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a picture must be to be stored."""
+
+    min_side: int = 1  # pixels
+    max_pixels: int = 50_000_000
+    max_bytes: int = 20_000_000
+    licences: frozenset[str] = frozenset()  # empty: any, and none too
+
+    def still_refuse(self, attempt: Attempt) -> bool:
+        """Say whether what was refused once would be refused by these rules."""
+        if attempt.reason == "too-small" and attempt.width and attempt.height:
+            return min(attempt.width, attempt.height) < self.min_side
+        if attempt.reason == "too-many-pixels" and attempt.width and attempt.height:
+            return attempt.width * attempt.height > self.max_pixels
+        if attempt.reason == "too-large" and attempt.bytes:
+            return attempt.bytes > self.max_bytes
+        if attempt.reason == "licence":
+            return not self.is_licensed(attempt.licence)
+        return True
+
+    def is_licensed(self, licence: str | None) -> bool:
+        """Say whether a picture under this licence may be stored."""
+        return not self.licences or licence in self.licences
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A result with the place where it was found."""
+
+    engine: str
+    query: str
+    rank: int
+    result: Result
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One query to one engine."""
+
+    engine: Engine
+    query: str
+
+
+class Quota:
+    """Lets pictures begin in order, and never more than are still wanted.
+
+    So every picture that begins and turns out good belongs to the first `wanted` good ones: the
+    same set with one thread and with many, and not one too many.
+    """
+
+    def __init__(self, wanted: int, stored: int) -> None:
+        self.wanted, self.stored = wanted, stored
+        self.under_way = 0
+        self._listed = 0  # pictures handed to the downloader
+        self._ended = 0
+        self._next = 0
+        self._is_stopped = False
+        self._changed = threading.Condition()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all that were wanted are stored."""
+        return self.stored >= self.wanted
+
+    def list(self) -> int:
+        """Return the place in the order of one more picture."""
+        self._listed += 1
+        return self._listed - 1
+
+    def begin(self, place: int) -> bool:
+        """Wait for the turn of the picture at `place`; return False when no more are wanted."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._over or (self._next == place and self._has_room), timeout=None
+            )
+            if self._over:
+                return False
+            self._next += 1
+            self.under_way += 1
+            self._changed.notify_all()
+            return True
+
+    def end(self, *, is_new: bool) -> None:
+        """Say that a picture that began has ended, and whether it is one more."""
+        with self._changed:
+            self.under_way -= 1
+            self._ended += 1
+            self.stored += is_new
+            self._changed.notify_all()
+
+    def wait_until_short(self) -> bool:
+        """Wait until what is listed cannot fill the quota; return False when it is over."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._over or self._listed - self._ended < self.wanted - self.stored
+            )
+            return not self._over
+
+    def stop(self) -> None:
+        """Let nothing more begin."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+
+    @property
+    def _over(self) -> bool:
+        return self._is_stopped or self.is_full
+
+    @property
+    def _has_room(self) -> bool:
+        return self.stored + self.under_way < self.wanted
+
+
+class StreamFeeder(Feeder):
+    """Feeds the streams; the parser asks for their pages as they are needed."""
+
+    def feed(self, streams: Sequence[Stream]) -> None:
+        """Put every stream."""
+        for stream in streams:
+            self.output(stream)
+
+
+class StreamParser(Parser):
+    """Reads result pages, on demand, and lists their pictures in order of rank."""
+
+    def __init__(self, threads: int, signal: Any, session: GuardedSession, crawl: Crawl) -> None:
+        # Unbounded, since the quota bounds what is listed; and icrawler's own queue loses what
+        # it cannot put at once.
+        super().__init__(threads, signal, session, out_queue=queue.Queue())
+        self.crawl = crawl
+        self.troubles: list[tuple[Stream, EngineTrouble]] = []
+        self.found = 0
+        self._given_up: set[str] = set()  # engines
+
+    def worker_exec(self, **_: Any) -> None:
+        """List pictures until the quota is full or the engines have no more."""
+        try:
+            streams = [self.in_queue.get() for _ in range(self.crawl.streams_count)]
+            seen: set[str] = set()
+            for found in interleaved([self._results(stream) for stream in streams]):
+                self.found += 1
+                url = found.result.url
+                if url not in seen and not self.crawl.is_settled(url):
+                    self.output({"place": self.crawl.quota.list(), "found": found})
+                seen.add(url)
+        except BaseException as error:
+            self.crawl.fail(error)
+        finally:
+            self.crawl.dismiss()
+
+    def _results(self, stream: Stream) -> Iterator[Found]:
+        seen: set[str] = set()
+        offset = rank = 0
+        for number in range(MAX_PAGES):
+            if stream.engine.name in self._given_up or not self.crawl.quota.wait_until_short():
+                return
+            try:
+                page = self._page(stream, number, offset)
+            except EngineTrouble as trouble:
+                self.troubles.append((stream, trouble))
+                if trouble.kind != "changed":
+                    self._given_up.add(stream.engine.name)
+                return
+            offset += page.size
+            fresh = [result for result in page.results if result.url not in seen]
+            for result in fresh:
+                if result.url not in seen:
+                    seen.add(result.url)
+                    rank += 1
+                    yield Found(stream.engine.name, stream.query, rank, result)
+            if page.is_last or not fresh:  # some engines repeat their last page for ever
+                return
+
+    def _page(self, stream: Stream, number: int, offset: int) -> Page:
+        url = stream.engine.page_url(stream.query, number, offset)
+        try:
+            fetched = get(self.session, url, self.crawl.engine_limits, stop=self.crawl.stopping)
+        except Rejected as refusal:
+            where = f"page {number + 1} of {stream.query!r}"
+            kind = "blocked" if refusal.reason in ("http-429", "http-403") else "unreachable"
+            raise EngineTrouble(kind, f"{refusal} on {where}") from refusal
+        return stream.engine.read(fetched.body)
+
+
+def interleaved(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:
+    """Yield the first of every stream, then the second of every stream, and so on."""
+    alive = list(streams)
+    while alive:
+        for stream in list(alive):
+            found = next(stream, None)
+            if found is None:
+                alive.remove(stream)
+            else:
+                yield found
+
+
+class LedgerDownloader(ImageDownloader):
+    """Fetches, verifies and stores pictures; every attempt is a line of the ledger."""
+
+    def __init__(
+        self, threads: int, signal: Any, session: GuardedSession, storage: Ledger, crawl: Crawl
+    ) -> None:
+        super().__init__(threads, signal, session, storage)
+        self.crawl = crawl
+        self._verifying = threading.BoundedSemaphore(VERIFYING)
+
+    def worker_exec(self, **_: Any) -> None:
+        """Make pictures of tasks until there is None."""
+        while (task := self.in_queue.get()) is not None:
+            self.download(task)
+
+    def download(self, task: Any, *_: Any, **__: Any) -> None:
+        """Make a picture of one task, when it is its turn and one is wanted."""
+        if not self.crawl.quota.begin(task["place"]):
+            return
+        is_new = False
+        try:
+            is_new = self._attempt(task["found"], self.storage.incoming / str(task["place"]))
+        except Rejected:  # stopped: no word on the picture
+            pass
+        except BaseException as error:  # a full disk, or a fault of ours: the crawl ends with it
+            self.crawl.fail(error)
+        finally:
+            self.crawl.quota.end(is_new=is_new)
+            if self.crawl.quota.is_full:
+                self.crawl.dismiss()
+
+    def _attempt(self, found: Found, part: Path) -> bool:
+        attempt = self.crawl.attempt(found)
+        try:
+            self._fetch(attempt, part)
+            is_new = self.storage.add(attempt, part)
+        except Rejected as refusal:
+            if refusal.reason == "stopped":
+                raise
+            _refuse(attempt, refusal)
+            is_new = self.storage.add(attempt)
+        finally:
+            part.unlink(missing_ok=True)
+        self.crawl.note(attempt)
+        return is_new
+
+    def _fetch(self, attempt: Attempt, part: Path) -> None:
+        rules = self.crawl.rules
+        if not rules.is_licensed(attempt.licence):
+            raise Rejected("licence", f"{attempt.licence or 'none'} is known of it")
+        with part.open("w+b") as file:
+            fetched = get(
+                self.session,
+                attempt.source_url,
+                self.crawl.limits,
+                headers=ACCEPT,
+                into=file,
+                manners=self.crawl.manners,
+                stop=self.crawl.stopping,
+                on_retry=lambda why, wait_s: self._retry(attempt, why, wait_s),
+            )
+            attempt.final_url, attempt.status = fetched.url, fetched.status
+            attempt.content_type, attempt.bytes = fetched.content_type, fetched.size
+            with self._verifying:
+                file.seek(0)
+                data = file.read()
+                attempt.sha256 = hashlib.sha256(data).hexdigest()
+                info = verify(data, min_side=rules.min_side, max_pixels=rules.max_pixels)
+        attempt.format, attempt.width, attempt.height = info.format, info.width, info.height
+        attempt.outcome = "stored"
+
+    def _retry(self, attempt: Attempt, why: Rejected, wait_s: float) -> None:
+        again = replace(attempt)
+        _refuse(again, why)
+        again.outcome = "retry"
+        again.detail = f"{again.detail or ''} (again in {wait_s:.1f} s)".strip()
+        self.storage.add(again)
+
+
+def _refuse(attempt: Attempt, refusal: Rejected) -> None:
+    """Write a refusal into an attempt, with what it tells of the answer and the picture."""
+    attempt.outcome = "refused"
+    attempt.reason, attempt.detail = refusal.reason, refusal.detail or None
+    if isinstance(refusal, HttpRejected):
+        attempt.final_url, attempt.status = refusal.url, refusal.status
+        attempt.content_type = refusal.content_type
+    if size := re.match(r"(\d+)x(\d+)\b", refusal.detail):
+        attempt.width, attempt.height = int(size[1]), int(size[2])
+    elif size := re.match(r"(\d+) bytes declared", refusal.detail):
+        attempt.bytes = int(size[1])
+
+
+class Crawl(Crawler):
+    """One dance's crawl: `run` returns when the quota is full or the engines have no more.
+
+    `troubles` then says which streams ended in trouble and `found` how many results there were.
+    `session` is used up by a run that was interrupted.
+    """
+
+    def __init__(
+        self,
+        dance: str,
+        ledger: Ledger,
+        session: GuardedSession,
+        *,
+        wanted: int,
+        limits: Limits,
+        engine_limits: Limits,
+        threads: int = 16,
+        rules: Rules = Rules(),
+        manners: Manners | None = None,
+        note: Callable[[Attempt], None] = lambda _: None,
+    ) -> None:
+        self.dance, self.ledger, self.guarded = dance, ledger, session
+        self.rules, self.limits, self.engine_limits = rules, limits, engine_limits
+        self.manners, self.note = manners or NoManners(), note
+        self.quota = Quota(wanted, len(ledger.stored))
+        self.stopping = threading.Event()
+        self.streams_count = 0
+        self._failure: BaseException | None = None
+        super().__init__(
+            StreamFeeder,
+            StreamParser,
+            LedgerDownloader,
+            downloader_threads=threads,
+            extra_parser_args={"crawl": self},
+            extra_downloader_args={"crawl": self},
+        )
+
+    def set_logger(self, log_level: int = logging.INFO) -> None:
+        """Leave the process's logging alone."""
+        self.logger = logging.getLogger(__name__)
+
+    def set_session(self, headers: Any = None) -> None:
+        """Use the guarded session, which the feeder, parser and downloader are given."""
+        self.session = self.guarded
+
+    def set_storage(self, storage: Any) -> None:
+        """Store by the ledger."""
+        self.storage = self.ledger
+
+    def run(self, streams: Sequence[Stream]) -> None:
+        """Crawl. Raises what stopped a thread (a full disk) and passes on an interrupt."""
+        self.streams_count = len(streams)
+        pools = (self.feeder, self.parser, self.downloader)
+        workers = itertools.chain.from_iterable
+        try:
+            self.feeder.start(streams=streams)
+            self.parser.start()
+            self.downloader.start()
+            for worker in workers(pool.workers for pool in pools):
+                worker.join()
+        finally:
+            if any(pool.is_alive() for pool in pools):
+                self._stop()
+            for worker in workers(pool.workers for pool in pools):
+                worker.join(timeout=5)  # a name being resolved cannot be interrupted
+        if self._failure:
+            raise self._failure
+
+    def fail(self, error: BaseException) -> None:
+        """End the crawl with an error; the first one is raised by `run`."""
+        self._failure = self._failure or error
+        self._stop()
+
+    def _stop(self) -> None:
+        self.stopping.set()
+        self.quota.stop()
+        self.guarded.cut()
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Let every downloader thread go once it has seen what is in the queue."""
+        for _ in range(self.downloader.thread_num):
+            self.downloader.in_queue.put(None)
+
+    def is_settled(self, url: str) -> bool:
+        """Say whether the ledger has the last word on a URL."""
+        return self.ledger.is_settled(url, self.rules.still_refuse)
+
+    def attempt(self, found: Found) -> Attempt:
+        """Return the beginning of a ledger line."""
+        result = found.result
+        return Attempt(
+            dance=self.dance,
+            engine=found.engine,
+            query=found.query,
+            rank=found.rank,
+            source_url=result.url,
+            page_url=result.page_url,
+            licence=result.licence,
+            licence_url=result.licence_url,
+            creator=result.creator,
+            attribution=result.attribution,
+        )
+
+    @property
+    def troubles(self) -> list[tuple[Stream, EngineTrouble]]:
+        """The streams that ended in trouble."""
+        return self.parser.troubles
+
+    @property
+    def found(self) -> int:
+        """How many results the engines gave."""
+        return self.parser.found
