@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
-from pipeline.images import EXTENSIONS, Normalised, content_id, normalise
+from pipeline.intake import Picture, Tally, in_order, picture_files, shown, take_in
 from pipeline.ledger import Attempt, read_ledger
 from pipeline.params import load_params
 from pipeline.progress import Progress
@@ -40,8 +37,6 @@ PROVENANCE = (  # columns that come from the ledger line by which a file was sto
     "creator",
     "attribution",
 )
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -67,71 +62,37 @@ def dance_of(key: str, name: str, attempts: Iterable[Attempt]) -> Dance:
     return Dance(key, name, stored, refused)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A dance's file: a picture in the form of the samples, or why it is none."""
-
-    dance: Dance
-    path: Path
-    content_id: str
-    size: int  # bytes of the file
-    picture: Normalised | Rejected
-
-    @property
-    def sample_id(self) -> str:
-        """The dance and the first 64 bits of the file's sha256."""
-        return f"{self.dance.key}/{self.content_id[:16]}"
-
-
-def judge(dance: Dance, path: Path, max_side: int, max_pixels: int) -> Judged:
-    """Read a file, verify it and bring it to the form of the samples."""
-    data = path.read_bytes()
-    picture: Normalised | Rejected
-    try:
-        picture = normalise(data, max_side, max_pixels=max_pixels)
-    except Rejected as refusal:
-        picture = refusal
-    return Judged(dance, path, content_id(data), len(data), picture)
-
-
 @dataclass
-class Collection:
-    """What all files came to: counts for the report and a row for each that was rejected."""
+class Collection(Tally):
+    """What all files came to, what the crawl refused among them."""
 
-    rejected_rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
-    labels: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-    licences: Counter[str] = field(default_factory=Counter)
     engines: Counter[str] = field(default_factory=Counter)
     _first: dict[str, Path] = field(default_factory=dict)  # by sample_id
 
-    def take(self, file: Judged) -> dict[str, Any] | None:
+    def take(self, dance: Dance, path: Path, picture: Picture | Rejected) -> dict[str, Any] | None:
         """Return the sample's row, None for a file that is rejected."""
-        first = self._first.setdefault(file.sample_id, file.path)
-        if isinstance(file.picture, Rejected):
-            self._reject(file, file.picture)
+        if isinstance(picture, Rejected):
+            self._reject(dance, path, picture)
             return None
-        if first != file.path:
-            self._reject(file, Rejected("same-bytes", f"as {_shown(first.name)}"))
+        sample_id = f"{dance.key}/{picture.content_id[:16]}"
+        first = self._first.setdefault(sample_id, path)
+        if first != path:
+            self._reject(dance, path, Rejected("same-bytes", f"as {shown(first.name)}"))
             return None
-        attempt, notes = file.dance.stored.get(file.content_id), file.picture.notes
-        if attempt is None and (attempt := file.dance.stored.get(file.path.stem)):
+        attempt, notes = dance.stored.get(picture.content_id), []
+        if attempt is None and (attempt := dance.stored.get(path.stem)):
             # whoever crops a crawled file and keeps its name keeps where it came from
-            notes = (*notes, "edited after the crawl")
-        self.labels[file.dance.key] += 1
-        self.notes.update(re.sub(r"\d+", "N", note) for note in notes)
-        self.licences[(attempt and attempt.licence) or "unknown"] += 1
-        self.engines[(attempt and attempt.engine) or "none"] += 1
-        return _row(file, file.picture, attempt, notes)
+            notes = ["edited after the crawl"]
+        row = {name: getattr(attempt, name, None) for name in PROVENANCE}
+        row |= {"label": dance.key, "label_name": dance.name}
+        self.engines[row["engine"] or "none"] += 1
+        return self.accept(row | picture.columns(sample_id, notes))
 
-    def _reject(self, file: Judged, why: Rejected) -> None:
-        self.rejected[why.reason] += 1
-        name, key = _shown(file.path.name), file.dance.key
-        attempt = file.dance.stored.get(file.path.stem)
-        source = attempt.source_url if attempt else _shown(file.path)
-        self.rejected_rows.append((f"{key}/{name}", key, why.reason, why.detail, source))
+    def _reject(self, dance: Dance, path: Path, why: Rejected) -> None:
+        attempt = dance.stored.get(path.stem)
+        source = attempt.source_url if attempt else shown(path)
+        self.reject(f"{dance.key}/{shown(path.name)}", dance.key, why, source)
 
     def add_refusals(self, dance: Dance) -> None:
         """Add what the crawl refused, so that one list says of every picture why it is not here."""
@@ -144,64 +105,10 @@ class Collection:
 
     def report(self) -> dict[str, Any]:
         """Return the metrics."""
-        return {
-            "samples": self.labels.total(),
-            "labels": dict(self.labels),
-            "rejected": dict(sorted(self.rejected.items())),
+        return super().report() | {
             "refused_by_crawl": dict(sorted(self.refused.items())),
-            "notes": dict(sorted(self.notes.items())),
-            "licences": dict(sorted(self.licences.items())),
             "engines": dict(sorted(self.engines.items())),
         }
-
-
-def _row(
-    file: Judged, picture: Normalised, attempt: Attempt | None, notes: Iterable[str]
-) -> dict[str, Any]:
-    return {name: getattr(attempt, name, None) for name in PROVENANCE} | {
-        "sample_id": file.sample_id,
-        "content_id": file.content_id,
-        "image": {"bytes": picture.data, "path": file.sample_id + EXTENSIONS[picture.format]},
-        "label": file.dance.key,
-        "label_name": file.dance.name,
-        "width": picture.width,
-        "height": picture.height,
-        "original_width": picture.info.width,
-        "original_height": picture.info.height,
-        "original_bytes": file.size,
-        "original_format": picture.info.format,
-        "notes": "; ".join(notes) or None,
-    }
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """Return the files under a folder in order of their paths, without the hidden ones."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part[0] == "." for part in path.relative_to(folder).parts)
-    )
-
-
-def in_order(function: Callable[[In], Out], items: Iterable[In], threads: int) -> Iterator[Out]:
-    """Map with threads, in the order of `items`, holding few results at a time."""
-    ahead: deque[Future[Out]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                ahead.append(pool.submit(function, item))
-                if len(ahead) > 4 * threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
-
-
-def _shown(name: object) -> str:
-    """Return a file's name in valid UTF-8, whatever bytes it has."""
-    return os.fsencode(str(name)).decode("utf-8", "replace")
 
 
 @click.command(cls=Stage)
@@ -223,14 +130,19 @@ def main() -> None:
     files = [
         (dance, path) for dance in dances for path in picture_files(crawl / dance.key / "images")
     ]
-    judged = partial(judge, max_side=params.collect.max_side, max_pixels=params.crawl.max_pixels)
+    max_side, max_pixels = params.collect.max_side, params.crawl.max_pixels
+
+    def picture_in(file: tuple[Dance, Path]) -> Picture | Rejected:
+        return take_in(file[1].read_bytes(), max_side, max_pixels=max_pixels)
+
     collection = Collection(labels=Counter({dance.key: 0 for dance in dances}))
     with (
         writing_samples(samples_path(DATASET)) as writer,
         Progress("collect", len(files)) as progress,
     ):
-        for file in in_order(lambda item: judged(*item), files, os.cpu_count() or 1):
-            if row := collection.take(file):
+        pictures = in_order(picture_in, files, os.cpu_count() or 1)
+        for (dance, path), picture in zip(files, pictures, strict=True):
+            if row := collection.take(dance, path, picture):
                 writer.add(row)
             progress.advance(note=f"{collection.rejected.total()} rejected")
         if not writer.count:

@@ -7,19 +7,16 @@ import json
 import os
 import random
 import shutil
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from pipeline.collect import in_order, main
+from pipeline.collect import main
 from pipeline.images import content_id, verify
 from pipeline.ledger import Attempt
 from pipeline.samples import SCHEMA
@@ -262,41 +259,6 @@ def test_names_in_other_encodings_are_shown_all_the_same(project: Project) -> No
     (images / os.fsdecode(b"T\xe4nzerin.jpg")).write_bytes(b"<html>")
     assert collect().exit_code == 0
     assert [row["sample_id"] for row in rejected(root)] == ["jagoi/T\ufffdnzerin.jpg"]
-
-
-def test_threads_keep_the_order_and_hold_little() -> None:
-    running, most, lock = 0, 0, threading.Lock()
-
-    def work(number: int) -> int:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.001 * (number % 3))
-        with lock:
-            running -= 1
-        return number
-
-    taken = 0
-
-    def items() -> Any:
-        nonlocal taken
-        for number in range(200):
-            taken = number
-            yield number
-
-    for number in in_order(work, items(), 4):
-        assert taken - number <= 4 * 4 + 1
-    assert number == 199
-    assert 1 < most <= 4
-
-    def fail(number: int) -> int:
-        if number == 5:
-            raise ValueError("five")
-        return number
-
-    with pytest.raises(ValueError, match="five"):
-        list(in_order(fail, range(100), 4))
 
 
 def test_real_photos_become_samples(project: Project, shared: Path) -> None:
