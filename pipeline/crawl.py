@@ -14,14 +14,16 @@ from typing import Any
 import click
 import yaml
 
+from pipeline import __version__
 from pipeline.crawler import Crawl, Rules, Stream
-from pipeline.engines import Bing, Engine
+from pipeline.engines import Bing, Engine, Flickr, Openverse, UrlList, Wikimedia
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import write_json
 from pipeline.ledger import Attempt, Ledger
+from pipeline.manners import HostManners
 from pipeline.net import GuardedSession, Limits
 from pipeline.params import Crawl as CrawlParams
-from pipeline.params import load_params, section
+from pipeline.params import Dance, load_params, section
 from pipeline.progress import Progress
 from pipeline.samples import dataset_folder, reports_folder
 
@@ -62,7 +64,7 @@ def main(dance: str, anew: bool) -> None:
     with _terminable(), Ledger(folder) as ledger:
         started = time.monotonic()
         try:
-            crawl = _run(dance, chosen.queries, params.crawl, ledger)
+            crawl = _run(dance, chosen, params.crawl, ledger)
         finally:
             result = ledger.report(params.crawl.max_images)
             write_json(report, result)
@@ -88,13 +90,22 @@ def refuse_lost_folder(dance: str, folder: Path, lock: Path = Path("dvc.lock")) 
         )
 
 
-def _run(dance: str, queries: list[str], params: CrawlParams, ledger: Ledger) -> Crawl | None:
+def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Crawl | None:
     """Crawl until there is enough; None when there was enough before."""
     if len(ledger.stored) >= params.max_images:
         return None
-    streams = [Stream(engine, query) for engine in _engines(params) for query in queries]
-    session = GuardedSession(params.user_agent, params.allow_hosts, pool=params.threads)
-    limits = Limits(params.max_bytes, params.timeout_s)
+    streams = make_streams(dance, chosen, params)
+    session = GuardedSession(
+        user_agent(params.contact), params.allow_hosts, proxy=params.proxy, pool=params.threads
+    )
+    limits = Limits(
+        params.max_bytes,
+        params.timeout_s,
+        tries=params.tries,
+        backoff_s=params.backoff_s,
+        max_wait_s=params.max_wait_s,
+    )
+    stop = threading.Event()
     with Progress(f"crawl {dance}", params.max_images) as progress, session:
         progress.advance(len(ledger.stored))
         crawl = Crawl(
@@ -103,17 +114,53 @@ def _run(dance: str, queries: list[str], params: CrawlParams, ledger: Ledger) ->
             session,
             wanted=params.max_images,
             threads=params.threads,
-            rules=Rules(params.min_side, params.max_pixels, params.max_bytes),
+            rules=Rules(
+                params.min_side, params.max_pixels, params.max_bytes, frozenset(params.licences)
+            ),
             limits=limits,
-            engine_limits=limits,
+            manners=HostManners(
+                session,
+                limits,
+                robots=params.robots,
+                opt_out=params.opt_out,
+                per_host=params.per_host,
+                delay_s=params.host_delay_s,
+                stop=stop,
+            ),
+            stopping=stop,
             note=_note(progress),
         )
         crawl.run(streams)
     return crawl
 
 
-def _engines(params: CrawlParams) -> list[Engine]:
-    return [Bing(params.engine_url)]
+def user_agent(contact: str | None) -> str:
+    """Return who we are, and whom to ask about us."""
+    about = f"; +{contact}" if contact else ""
+    return f"kalai/{__version__} (image data set crawler{about})"
+
+
+def make_streams(dance: str, chosen: Dance, params: CrawlParams) -> list[Stream]:
+    """Return every query to every engine of a dance. Raises PipelineError for what is not set."""
+    streams = []
+    for name in dict.fromkeys(chosen.engines or params.engines):
+        if name == "urls":
+            if chosen.urls is None:
+                raise PipelineError(f"params.yaml: dances.{dance}.urls: missing, for engine urls")
+            streams.append(Stream(UrlList(), chosen.urls))
+            continue
+        home = params.engine_url and params.engine_url.rstrip("/")
+        engine: Engine
+        if name == "bing":
+            engine = Bing(home, params.filters)
+        elif name == "openverse":
+            engine = Openverse(home, params.licences)
+        elif name == "wikimedia":
+            engine = Wikimedia(home)
+        else:
+            engine = Flickr(home)
+        streams += [Stream(engine, query) for query in chosen.queries]
+    return streams
 
 
 def _note(progress: Progress) -> Any:

@@ -209,14 +209,20 @@ class StreamParser(Parser):
                 return
 
     def _page(self, stream: Stream, number: int, offset: int) -> Page:
-        url = stream.engine.page_url(stream.query, number, offset)
+        where = f"page {number + 1} of {stream.query!r}"
+
+        def fetch(url: str) -> bytes:
+            try:
+                return get(self.session, url, self.crawl.limits, stop=self.crawl.stopping).body
+            except Rejected as refusal:
+                kind = "blocked" if refusal.reason in ("http-429", "http-403") else "unreachable"
+                why = str(refusal).replace(stream.engine.secret or "\0", "***")
+                raise EngineTrouble(kind, why) from refusal
+
         try:
-            fetched = get(self.session, url, self.crawl.engine_limits, stop=self.crawl.stopping)
-        except Rejected as refusal:
-            where = f"page {number + 1} of {stream.query!r}"
-            kind = "blocked" if refusal.reason in ("http-429", "http-403") else "unreachable"
-            raise EngineTrouble(kind, f"{refusal} on {where}") from refusal
-        return stream.engine.read(fetched.body)
+            return stream.engine.page(stream.query, number, offset, fetch)
+        except EngineTrouble as trouble:
+            raise EngineTrouble(trouble.kind, f"{trouble.detail} on {where}") from None
 
 
 def interleaved(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:
@@ -338,17 +344,17 @@ class Crawl(Crawler):
         *,
         wanted: int,
         limits: Limits,
-        engine_limits: Limits,
         threads: int = 16,
         rules: Rules = Rules(),
         manners: Manners | None = None,
+        stopping: threading.Event | None = None,
         note: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
         self.dance, self.ledger, self.guarded = dance, ledger, session
-        self.rules, self.limits, self.engine_limits = rules, limits, engine_limits
+        self.rules, self.limits = rules, limits
         self.manners, self.note = manners or NoManners(), note
         self.quota = Quota(wanted, len(ledger.stored))
-        self.stopping = threading.Event()
+        self.stopping = stopping or threading.Event()
         self.streams_count = 0
         self._failure: BaseException | None = None
         super().__init__(

@@ -28,7 +28,7 @@ from pipeline.images import EXTENSIONS
 
 # A host's or the network's bad day: worth another try in a later run.
 PASSING = frozenset(
-    {"timeout", "connection", "dns", "tls"}
+    {"timeout", "connection", "dns", "tls", "busy"}
     | {f"http-{status}" for status in (429, 500, 502, 503, 504)}
 )
 

@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -259,6 +260,7 @@ class GuardedSession(requests.Session):
         super().__init__()
         self.trust_env = False  # no proxy, no .netrc password from the environment
         self.max_redirects = 5
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # nobody knows us again
         self.headers["User-Agent"] = user_agent
         proxy_host = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else ""
         self.dialler = _Dialler([*allow_hosts, *([proxy_host] if proxy_host else [])])
@@ -295,7 +297,7 @@ class Manners(Protocol):
     def turn(self, url: str) -> AbstractContextManager[None]:
         """Wait for this host's turn and hold it; raise Rejected where we are not welcome."""
 
-    def judge(self, url: str, headers: Mapping[str, str]) -> None:
+    def judge(self, url: str, status: int, headers: Mapping[str, str]) -> None:
         """Raise Rejected where a response says that it is not for us."""
 
 
@@ -306,7 +308,7 @@ class NoManners:
         """Go ahead."""
         return nullcontext()
 
-    def judge(self, url: str, headers: Mapping[str, str]) -> None:
+    def judge(self, url: str, status: int, headers: Mapping[str, str]) -> None:
         """Take it."""
 
 
@@ -348,7 +350,7 @@ class HttpRejected(Rejected):
         self.status = response.status_code
         content_type = response.headers.get("Content-Type") or ""
         self.content_type = content_type.partition(";")[0].strip().lower() or None
-        self.retry_after_s = _retry_after(response.headers.get("Retry-After"))
+        self.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
 
 
 def get(
@@ -411,7 +413,7 @@ def _get_once(
                 url = urljoin(url, _location(response))
                 left_s -= spent()
                 continue
-            manners.judge(url, response.headers)
+            manners.judge(url, response.status_code, response.headers)
             if response.status_code != 200:
                 reason = f"http-{response.status_code}"
                 raise HttpRejected(reason, response.reason or "", url, response)
@@ -433,14 +435,13 @@ def opened(
 ) -> Iterator[requests.Response]:
     """Open one hop for streaming (`response.raw.read1`); every failure inside is a Rejected.
 
-    The whole block ends within `timeout_s`; with `silence_only` that bounds each wait for bytes
-    and not their sum, for a download whose size has no bound worth naming. Redirects are the
-    caller's: `response.status_code in REDIRECTS`.
+    The whole block ends within `timeout_s`; with `silence_only` that bounds the wait for headers
+    and then each wait for bytes, not their sum, for a download whose size has no bound worth
+    naming. Redirects are the caller's: `response.status_code in REDIRECTS`.
     """
     timeout_s = max(timeout_s, 0.001)
-    moment = float("inf") if silence_only else time.monotonic() + timeout_s
     with (
-        _until(moment),
+        _until(time.monotonic() + timeout_s),
         _translated(session),
         session.get(
             url,
@@ -450,6 +451,8 @@ def opened(
             allow_redirects=False,
         ) as response,
     ):
+        if silence_only:
+            _deadline.at = float("inf")
         yield response
 
 
@@ -525,7 +528,7 @@ def _innermost(error: BaseException) -> str:
     return f"{type(last).__name__}: {last}"[:200]
 
 
-def _retry_after(value: str | None) -> float | None:
+def retry_after_s(value: str | None) -> float | None:
     """Read a Retry-After header: seconds, or an HTTP date (RFC 9110, 10.2.3)."""
     if value is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -26,6 +27,7 @@ Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, lt=10)]  # a learning rate
 
 
 class Model(BaseModel):
@@ -34,26 +36,58 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+EngineName = Literal["bing", "openverse", "wikimedia", "flickr", "urls"]
+_REFUSED_ENGINES = {
+    "google": "its result pages need a browser, and icrawler's reader of them finds nothing",
+    "baidu": "it answers only to cookies of its own pages, which an honest crawler has not visited",
+}
+
+
+def _refuse_engines(names: Any) -> Any:
+    for name in names or []:
+        if name in _REFUSED_ENGINES:
+            allowed = ", ".join(get_args(EngineName))
+            raise ValueError(f"no {name}: {_REFUSED_ENGINES[name]}; allowed: {allowed}")
+    return names
+
+
 class Dance(Model):
     """One class of the dances dataset; its key is its label."""
 
     label: Text  # shown to people
-    queries: list[Text] = Field(min_length=1)  # what the search engine is asked
+    queries: list[Text] = Field(min_length=1)  # what the search engines are asked
+    engines: list[EngineName] | None = Field(default=None, min_length=1)  # null: crawl.engines
+    urls: Text | None = None  # a list for the engine "urls": .txt, .csv or .parquet
+
+    _refused = field_validator("engines", mode="before")(_refuse_engines)
 
 
 class Crawl(Model):
     """How pictures are searched and downloaded; the same for every dance."""
 
-    engine_url: str = "https://www.bing.com"
+    engines: list[EngineName] = Field(default=["bing"], min_length=1)  # interleaved by rank
+    engine_url: str | None = None  # answers in place of every engine; null: their own addresses
+    filters: dict[str, str] = {}  # of Bing's search, as icrawler names them: {license: commercial}
+    licences: list[Text] = []  # what a picture's may be: [by, by-sa, cc0]; empty: any, and unknown
     max_images: int = Field(gt=0)  # asked of every dance
     min_images: int = Field(ge=0)  # fewer than this fails the stage
     threads: int = Field(default=16, ge=1, le=64)
     min_side: int = Field(default=64, ge=1)  # pixels
     max_pixels: int = Field(default=50_000_000, ge=1)
     max_bytes: int = Field(default=20_000_000, ge=1)
-    timeout_s: float = Field(default=30.0, gt=0)  # for one picture, from request to last byte
-    user_agent: Text = "kalai (dataset crawler)"
+    timeout_s: float = Field(default=30.0, gt=0)  # for one answer, from request to last byte
+    tries: int = Field(default=3, ge=1, le=10)  # where a failure may pass
+    backoff_s: float = Field(default=0.5, ge=0)  # before the second try; doubles
+    max_wait_s: float = Field(default=60.0, ge=0)  # between all tries of one picture
+    contact: Text | None = None  # a page or address, told to every host in the user agent
+    robots: bool = True  # honour robots.txt of image hosts
+    opt_out: bool = True  # honour X-Robots-Tag (noai, noindex, ...) and TDM-Reservation
+    per_host: int = Field(default=4, ge=1)  # requests at once to one image host
+    host_delay_s: float = Field(default=0.1, ge=0)  # between the starts of requests to one host
+    proxy: Text | None = None  # the environment's proxies are not used
     allow_hosts: list[str] = []  # "host:port" of a private network that may be reached: demo, tests
+
+    _refused = field_validator("engines", mode="before")(_refuse_engines)
 
     @model_validator(mode="after")
     def _enough(self) -> Crawl:
@@ -134,15 +168,56 @@ class Split(Model):
         return self
 
 
+class Augment(Model):
+    """Random changes of training pictures, made on the device; each value is the largest amount."""
+
+    rotate: float = Field(default=0, ge=0, le=180)  # degrees, either way
+    zoom: float = Field(default=0, ge=0, lt=1)  # share, larger or smaller
+    aspect: float = Field(default=0, ge=0, lt=1)  # share, wider or narrower
+    shear: float = Field(default=0, ge=0, lt=1)  # sideways, share of the height
+    shift: float = Field(default=0, ge=0, lt=1)  # share of the side
+    min_area: float = Field(default=1, gt=0, le=1)  # smallest random crop; 1: none
+    flip: float = Field(default=0, ge=0, le=1)  # chance of left for right
+    light: float = Field(default=0, ge=0, lt=1)  # contrast and brightness, share
+    elastic: float = Field(default=0, ge=0, lt=0.2)  # bends: deviation of 4 x 4 knots, share
+    stroke: float = Field(default=0, ge=0, le=1)  # thicker or thinner by up to so many pixels
+
+
 class Train(Model):
     """The two-stage training."""
 
     seed: int = 8
-    size: int = Field(ge=16, le=1024)
+    size: int = Field(ge=16, le=1024)  # pixels; what the network sees
+    channels: Literal[1, 3] = 3  # 1: a stem for grey; 3: colour, grey is repeated
+    fit: Literal["crop", "pad", "squish"] = "crop"  # how a picture becomes square
+    margin: int = Field(default=0, ge=0)  # pixels left empty on each side
+    trim: bool = False  # cut an empty border away first
+    invert: bool = False  # dark on light becomes bright on black
+    augment: Augment = Augment()
     batch_size: int = Field(ge=2)
-    weights: Text = "none"
+    weights: Text = "none"  # imagenet, none, or a file
     frozen_epochs: int = Field(ge=0)
     unfrozen_epochs: int = Field(ge=0)
+    frozen_lr: Rate | Literal["auto"] = 0.003  # auto: what the learning rate finder suggests
+    unfrozen_lr: Rate | Literal["auto"] | tuple[Rate, Rate] = 0.003  # two: first and last layers'
+    weight_decay: float = Field(default=0.01, ge=0)
+    label_smoothing: float = Field(default=0, ge=0, lt=1)
+    mixup: float = Field(default=0, ge=0)  # of its Beta distribution; 0: none
+    dropout: float = Field(default=0.5, ge=0, lt=1)  # before the last layer
+    lr_find_steps: int = Field(default=60, ge=0)  # 0: no learning rate finder
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    channels_last: Literal["auto", "on", "off"] = "auto"
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Train:
+        if 2 * self.margin >= self.size:
+            raise ValueError(f"margin {self.margin} on both sides leaves nothing of {self.size}")
+        if not self.frozen_epochs + self.unfrozen_epochs:
+            raise ValueError("frozen_epochs and unfrozen_epochs are both 0: nothing would be trained")
+        if "auto" in (self.frozen_lr, self.unfrozen_lr) and not self.lr_find_steps:
+            raise ValueError("a learning rate is auto but lr_find_steps is 0")
+        return self
 
 
 class Evaluate(Model):
