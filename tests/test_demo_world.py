@@ -207,8 +207,12 @@ def test_what_is_wrong_in_archives_is_as_told(archives: DrawnArchives) -> None:
         assert train[f"{name}.txt"].startswith(b"\x00\x05\x16\x07")
         assert len(train[f"{name}.txt"]) == 82  # as macOS writes one without entries
     assert not any(strokes(name) for name in archives.corrupt)
-    for name in archives.copies:
-        assert strokes(name) == strokes(f"{name[:-2]}01") != strokes(f"{name[:-2]}02")
+    for name, twin in archives.copies:
+        assert strokes(name) == strokes(twin) != strokes(f"{twin[:-1]}2")
+        assert train[f"{name}.txt"] != train[f"{twin}.txt"]  # the trial's number differs
+    test = members(archives.files[TEST_ARCHIVE])
+    assert len({(train | test)[f"{name}.txt"] for name in archives.sound}) == len(archives.sound)
+    assert not {*archives.corrupt, *sum(archives.copies, ())} & set(archives.sound)
 
 
 def test_a_writer_is_known_by_the_hand() -> None:

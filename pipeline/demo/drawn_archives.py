@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,27 +20,34 @@ Member = tuple[str, bytes]
 
 @dataclass(frozen=True)
 class DrawnArchives:
-    """Two archives and the members, without extension, that are wrong in them."""
+    """Two archives, and what is in them: the paths of members without their extension."""
 
     files: dict[str, bytes]  # tar.gz by name
+    sound: tuple[str, ...]  # with nothing wrong, each unlike all others
     apple_doubles: tuple[str, ...]
     corrupt: tuple[str, ...]
-    copies: tuple[str, ...]  # strokes of another member once more
+    copies: tuple[tuple[str, str], ...]  # (copy, the member whose strokes it has)
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Return the sha256 of each file by its name."""
+        return {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
 
 
 def draw_archives(seed: int) -> DrawnArchives:
     """Write the train and the test archive, the same bytes for the same seed."""
     doubles, corrupt, copies = _apple_doubles(), _corrupt(seed), _copies(seed)
-    train = [*_sound(seed), *doubles, *corrupt, *copies]
+    sound, test = list(_sound(seed)), list(_test_members(seed))
+    train = [*sound, *doubles, *corrupt, *copies]
     train.sort(key=lambda member: member[0])  # an AppleDouble stands beside its file
+    pairs = tuple((name, f"{name[:-2]}01") for name in _names(copies))
+    copied = {twin for _, twin in pairs}
     return DrawnArchives(
-        {
-            TRAIN_ARCHIVE: letters.tar_gz(train),
-            TEST_ARCHIVE: letters.tar_gz(_test_members(seed)),
-        },
+        {TRAIN_ARCHIVE: letters.tar_gz(train), TEST_ARCHIVE: letters.tar_gz(test)},
+        tuple(name for name in _names([*sound, *test[1:]]) if name not in copied),
         _names(doubles),
         _names(corrupt),
-        _names(copies),
+        pairs,
     )
 
 

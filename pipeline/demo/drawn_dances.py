@@ -22,6 +22,7 @@ MOVED = {"manipuri": "jagoi", "bharatanatyam": "bharathanatyam"}  # other names 
 MAIN, STAGE = 40, 16  # sound pictures of a dance that its name finds, and that "... stage" finds
 SUFFIXES = (".jpg", ".jpg", ".jpg?w=800", ".png", ".jpeg", ".webp", "")  # as they are on the web
 LATE = (9, 10)  # pictures that come only at the second try
+STORED = ("near copy, rescaled", "near copy, recompressed", "one picture, two labels")
 
 Site = dict[tuple[str, str], Answer]
 
@@ -101,7 +102,8 @@ def draw_gallery(dance: str, seed: int) -> Gallery:
     touched = {plant.twin for plant in plants}
     touched |= {picture_url(*lender(other)) for other in figures.STYLES}
     sound = tuple(url for url in urls if url not in touched)
-    return Gallery(hits(main), hits(stage), site, tuple(plants), sound)
+    storable = len(urls) + sum(plant.fault in STORED for plant in plants)
+    return Gallery(hits(main), hits(stage), site, storable, tuple(plants), sound)
 
 
 def _faults(

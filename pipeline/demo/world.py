@@ -62,6 +62,7 @@ class Gallery:
     main: tuple[Hit, ...]  # what a search finds, in its order
     stage: tuple[Hit, ...]  # what a search with the word "stage" finds
     answers: Mapping[tuple[str, str], Answer]  # by host and path
+    storable: int  # pictures that a crawl can store, each once
     plants: tuple[Plant, ...] = ()
     sound: tuple[Url, ...] = ()  # pictures with nothing wrong, each unlike all others
 

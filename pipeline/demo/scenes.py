@@ -1,0 +1,159 @@
+"""What a demo shows and the params.yaml that suits it: the drawn world, real files, or a mix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.demo import figures
+from pipeline.demo.drawn_archives import TEST_ARCHIVE, TRAIN_ARCHIVE, DrawnArchives, draw_archives
+from pipeline.demo.drawn_dances import DrawnDances
+from pipeline.demo.folders import find_archives, read_dances
+from pipeline.demo.web import Web
+from pipeline.demo.world import ARCHIVES, SEARCH, Answer, Dances, Url, World
+from pipeline.files import sha256_of
+
+DATASETS = ("dances", "tamil")
+Changes = dict[str, Any]
+
+# Small enough for a few minutes on two cores, large enough to be clearly better than chance.
+DRAWN_DANCES_TRAIN = {"size": 64, "batch_size": 16, "frozen_epochs": 2, "unfrozen_epochs": 8}
+DRAWN_TAMIL_TRAIN = {"size": 32, "batch_size": 16, "frozen_epochs": 1, "unfrozen_epochs": 5}
+REAL_DANCES_TRAIN = {"size": 96, "batch_size": 32, "frozen_epochs": 4, "unfrozen_epochs": 12}
+REAL_TAMIL_TRAIN = {"size": 48, "batch_size": 64, "frozen_epochs": 1, "unfrozen_epochs": 7}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A world, and what of params.yaml it sets."""
+
+    world: World
+    sources: Mapping[str, Mapping[str, str]]  # of the archives: source -> part -> file name
+    checksums: Mapping[str, str]  # sha256 of the archives by file name
+    changes: Changes  # of params.yaml, nested; the web's addresses come to it when it runs
+    drawn_dances: tuple[str, ...]  # keys of drawn dances; none where they are real
+    drawn_archives: DrawnArchives | None  # None where they are real
+
+    def params(self, project: Mapping[str, Any], web: Web) -> Changes:
+        """Return the project's params changed for this scene, reaching nothing but `web`."""
+        values: Changes = deepcopy(dict(project))
+        for stage in ("fetch", "convert", "dedupe", "split", "train", "evaluate"):
+            values[stage] = {
+                name: settings for name, settings in values[stage].items() if name in DATASETS
+            }
+        values["dances"] = {}
+        values["fetch"]["tamil"]["archives"] = {
+            source: {
+                part: {
+                    "url": web.url(Url(ARCHIVES, f"/{name}")),
+                    "mirrors": [],
+                    "sha256": self.checksums[name],
+                }
+                for part, name in parts.items()
+            }
+            for source, parts in self.sources.items()
+        }
+        hosts = {"allow_hosts": web.allowed}
+        reached = {
+            "crawl": {"engine_url": f"http://{web.address(SEARCH)}", **hosts},
+            "fetch": {"tamil": {"source": next(iter(self.sources)), **hosts}},
+            "train": {name: {"weights": "none"} for name in DATASETS},
+        }
+        return merged(merged(values, reached), self.changes)
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
+    """Return nested `values` with nested `changes` in their place."""
+    result = dict(values)
+    for key, change in changes.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(change, Mapping):
+            result[key] = merged(old, change)
+        else:
+            result[key] = change
+    return result
+
+
+def make_scene(
+    seed: int, dances: Path | None = None, tamil: Path | None = None, per_class: int | None = None
+) -> Scene:
+    """Make the scene of real files where folders are given, of drawn ones elsewhere.
+
+    `per_class` limits how many samples of each class and part are taken from real archives.
+    """
+    shown, changes, drawn = _drawn_dances(seed) if dances is None else _real_dances(dances)
+    if tamil is None:
+        archives = draw_archives(seed)
+        answers = {
+            name: Answer(data, "application/gzip", stumbles="cut" if name == TRAIN_ARCHIVE else "")
+            for name, data in archives.files.items()
+        }
+        sources = {"online": {"train": TRAIN_ARCHIVE, "test": TEST_ARCHIVE}}
+        tamil_changes = {
+            "convert": {"tamil": {"per_class": None}},
+            "train": {"tamil": DRAWN_TAMIL_TRAIN},
+        }
+        return Scene(
+            World(shown, answers),
+            sources,
+            archives.checksums,
+            merged(changes, tamil_changes),
+            drawn,
+            archives,
+        )
+    paths = find_archives(tamil)
+    files = [path for parts in paths.values() for path in parts.values()]
+    tamil_changes = {
+        "convert": {"tamil": {"per_class": per_class}},
+        "train": {"tamil": REAL_TAMIL_TRAIN},
+    }
+    return Scene(
+        World(shown, {path.name: Answer(path, "application/gzip") for path in files}),
+        {
+            source: {part: path.name for part, path in parts.items()}
+            for source, parts in paths.items()
+        },
+        {path.name: sha256_of(path) for path in files},
+        merged(changes, tamil_changes),
+        drawn,
+        None,
+    )
+
+
+def _drawn_dances(seed: int) -> tuple[Dances, Changes, tuple[str, ...]]:
+    names = tuple(figures.STYLES)[:4]
+    dances = DrawnDances(seed)
+    # Exactly as many as there are to be had: the crawl must take every one and stop by itself.
+    some = dances.gallery(names[0])
+    assert some is not None
+    changes = {
+        "dances": {
+            name: {
+                "label": name.title(),
+                "queries": [f"{name} dance", f"{name} dancer on stage"],
+            }
+            for name in names
+        },
+        "crawl": {"max_images": some.storable, "min_images": 20},
+        "train": {"dances": DRAWN_DANCES_TRAIN},
+    }
+    return dances, changes, names
+
+
+def _real_dances(root: Path) -> tuple[Dances, Changes, tuple[str, ...]]:
+    dances = read_dances(root)
+    changes = {
+        "dances": {
+            key: {"label": label, "queries": [f"{label} dance"]}
+            for key, label in dances.labels.items()
+        },
+        "crawl": {
+            "max_images": max(len(gallery.main) for gallery in dances.galleries.values()),
+            "min_images": 1,
+        },
+        "train": {"dances": REAL_DANCES_TRAIN},
+    }
+    return dances, changes, ()
