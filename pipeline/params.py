@@ -115,9 +115,10 @@ class Fetch(Model):
 
     source: Literal["online", "offline"]
     archives: dict[Literal["online", "offline"], dict[Literal["train", "test"], Archive]]
-    max_bytes: int = Field(default=2_000_000_000, ge=1)
-    timeout_s: float = Field(default=60.0, gt=0)  # of silence
-    allow_hosts: list[str] = []
+    max_bytes: int = Field(default=2_000_000_000, ge=1)  # of one archive
+    timeout_s: float = Field(default=60.0, gt=0)  # of silence, or of under 1 kB/s
+    proxy: Text | None = None  # the environment's proxies are not used
+    allow_hosts: list[str] = []  # "host:port" of a private network that may be reached: demo, tests
 
     @model_validator(mode="after")
     def _has_source(self) -> Fetch:
