@@ -14,18 +14,16 @@ from typing import Any
 import click
 import yaml
 
-from pipeline import __version__
 from pipeline.crawler import Crawl, Rules, Stream
 from pipeline.engines import Bing, Engine, Flickr, Openverse, UrlList, Wikimedia
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import write_json
 from pipeline.ledger import Attempt, Ledger
-from pipeline.manners import HostManners
-from pipeline.net import GuardedSession, Limits
 from pipeline.params import Crawl as CrawlParams
 from pipeline.params import Dance, load_params, section
 from pipeline.progress import Progress
 from pipeline.samples import dataset_folder, reports_folder
+from pipeline.visitor import Visitor
 
 # Exit codes: why there are fewer pictures than crawl.min_images. 2 is click's, for wrong usage.
 UNREACHABLE = 3  # no answer from any engine
@@ -95,49 +93,24 @@ def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Craw
     if len(ledger.stored) >= params.max_images:
         return None
     streams = make_streams(dance, chosen, params)
-    session = GuardedSession(
-        user_agent(params.contact), params.allow_hosts, proxy=params.proxy, pool=params.threads
-    )
-    limits = Limits(
-        params.max_bytes,
-        params.timeout_s,
-        tries=params.tries,
-        backoff_s=params.backoff_s,
-        max_wait_s=params.max_wait_s,
-    )
-    stop = threading.Event()
-    with Progress(f"crawl {dance}", params.max_images) as progress, session:
+    with Progress(f"crawl {dance}", params.max_images) as progress, Visitor(params) as visitor:
         progress.advance(len(ledger.stored))
         crawl = Crawl(
             dance,
             ledger,
-            session,
+            visitor.session,
             wanted=params.max_images,
             threads=params.threads,
             rules=Rules(
                 params.min_side, params.max_pixels, params.max_bytes, frozenset(params.licences)
             ),
-            limits=limits,
-            manners=HostManners(
-                session,
-                limits,
-                robots=params.robots,
-                opt_out=params.opt_out,
-                per_host=params.per_host,
-                delay_s=params.host_delay_s,
-                stop=stop,
-            ),
-            stopping=stop,
+            limits=visitor.limits,
+            manners=visitor.manners,
+            stopping=visitor.stop,
             note=_note(progress),
         )
         crawl.run(streams)
     return crawl
-
-
-def user_agent(contact: str | None) -> str:
-    """Return who we are, and whom to ask about us."""
-    about = f"; +{contact}" if contact else ""
-    return f"kalai/{__version__} (image data set crawler{about})"
 
 
 def make_streams(dance: str, chosen: Dance, params: CrawlParams) -> list[Stream]:
