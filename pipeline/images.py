@@ -176,12 +176,25 @@ def phash(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
     of a full decode, and at most 4 bits apart from it. Equal bytes give equal hashes with one
     version of Pillow only. Raises Rejected like `verify`.
     """
+    return _phash(_reduced(data, max_pixels))
+
+
+def phash_both(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return the `phash` of a picture and of its mirror image."""
+    plain = _reduced(data, max_pixels)
+    return _phash(plain), _phash(plain.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+
+
+def _phash(image: Image.Image) -> int:
     import imagehash
 
+    return int(str(imagehash.phash(image)), 16)
+
+
+def _reduced(data: bytes, max_pixels: int) -> Image.Image:
     with _opened(data, 1, max_pixels) as (image, info):
         image.draft("L", (128, 128))
-        plain = _load(image) if image.mode in ("L", "RGB") else _flatten(_load(image), info, [])
-        return int(str(imagehash.phash(plain)), 16)
+        return _load(image) if image.mode in ("L", "RGB") else _flatten(_load(image), info, [])
 
 
 @contextmanager
