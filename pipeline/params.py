@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -144,6 +145,7 @@ class Dedupe(Model):
     remove_within: int = Field(default=6, ge=0, le=32)  # Hamming distance of 64-bit hashes
     group_within: int = Field(default=10, ge=0, le=32)
     review_within: int = Field(default=12, ge=0, le=32)
+    mirror: bool = False  # look for mirror images too; they are grouped, never removed
 
     @model_validator(mode="after")
     def _ordered(self) -> Dedupe:
@@ -159,13 +161,19 @@ class Split(Model):
     seed: int = 8
     valid: Share
     test: Share
-    group_column: Text | None = None
-    group_pattern: Text | None = None
+    group_column: Text | None = None  # a samples column; equal values stay in one part
+    group_pattern: Text | None = None  # regex: what it finds in that column (or sample_id) instead
+    folds: int | None = Field(default=None, ge=2)  # a fold column over train and valid, grouped
 
     @model_validator(mode="after")
     def _leaves_train(self) -> Split:
         if self.valid + self.test >= 1:
             raise ValueError(f"valid {self.valid} + test {self.test} leave nothing for train")
+        if self.group_pattern is not None:
+            try:
+                re.compile(self.group_pattern)
+            except re.error as error:
+                raise ValueError(f"group_pattern {self.group_pattern!r}: {error}") from error
         return self
 
 
