@@ -1,0 +1,438 @@
+"""UNIPEN 1.0 pen files as strokes and segments. Pure: bytes in, values out.
+
+The format is that of I. Guyon and others, "UNIPEN project of on-line data exchange and recognizer
+benchmarks", ICPR 1994; the rules beyond it are those that real files force. Free text never
+leaves the reader, because that is where files keep the names of their writers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import Rejected
+
+Points = npt.NDArray[np.float64]  # (n, columns)
+Position = tuple[int, int | None]  # component, and point in it; None: its first or its last
+Span = tuple[Position, Position]  # from, to: both included
+Find = Callable[[str, str], tuple[str, bytes] | None]  # name, including path -> path, bytes
+
+MAX_DEPTH = 16  # includes within includes; real ones have one level
+MAX_INCLUDES = 1_000
+MAX_BYTES = 64_000_000  # with everything included
+MAX_VALUE = 1e16  # of a coordinate or a time; beyond it whole numbers are lost
+MAX_COLUMNS = 8  # X Y T P and room for tilt; UNIPEN names six
+
+_VOCABULARY = {
+    "SEX": "M|F|MALE|FEMALE",
+    "HAND": "L|R|LEFT|RIGHT|B|BOTH",
+    "SKILL": "BAD|OK|GOOD",
+    "STYLE": "PRINTED|CURSIVE|MIXED|NORMAL",
+    "HIERARCHY": r"(PAGE|PARAGRAPH|TEXT|LINE|SENTENCE|PHRASE|WORD|CHARACTER|STROKE)"
+    r"( (PAGE|PARAGRAPH|TEXT|LINE|SENTENCE|PHRASE|WORD|CHARACTER|STROKE)){0,8}",
+}
+_NUMBERS = "VERSION DATE AGE X_DIM Y_DIM H_LINE V_LINE POINTS_PER_SECOND X_POINTS_PER_INCH "
+_NUMBERS += "Y_POINTS_PER_INCH X_POINTS_PER_MM Y_POINTS_PER_MM"
+_HEADER = {name: re.compile(words) for name, words in _VOCABULARY.items()} | {
+    name: re.compile(r"[\d ?./+-]{1,60}") for name in _NUMBERS.split()
+}
+_SEGMENT = re.compile(
+    r'(?P<level>[^\s"]+)'
+    r"(?:\s+(?P<spans>\d[\d:-]*(?:\s*,\s*[\d:-]+)*)(?=\s|$))?"
+    r'(?:\s+(?P<quality>[^\s"]+))?'
+    r'(?:\s+"(?P<label>(?:\\.|[^"\\])*)")?',
+    re.DOTALL,
+)
+_NINES = bytes.maketrans(b"012345678", b"999999999")
+_TOO_LONG = b"9" * 16  # digits from which on a number may be above MAX_VALUE
+_SPAN = re.compile(r"(\d{1,9})(?::(\d{1,9}))?(?:-(\d{1,9})(?::(\d{1,9}))?)?")
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """What the pen did between two `.PEN_DOWN` or `.PEN_UP`: (n, columns) values.
+
+    `columns` are the names that `.COORD` gave ("X", "Y", "T", "P"); a value that a row lacks is
+    NaN, but X and Y are always there. Component numbers begin anew in each `set` of a file.
+    """
+
+    is_down: bool
+    points: Points
+    columns: tuple[str, ...] = ("X", "Y")
+    set: int = 0
+
+    @property
+    def xy(self) -> Points:
+        """The (n, 2) coordinates."""
+        if self.columns[:2] == ("X", "Y"):
+            return self.points[:, :2]
+        return self.points[:, [self.columns.index("X"), self.columns.index("Y")]]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Stream)
+            and (self.is_down, self.columns, self.set) == (other.is_down, other.columns, other.set)
+            and np.array_equal(self.points, other.points, equal_nan=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have none
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A labelled piece of a file: `.SEGMENT level spans quality "label"`.
+
+    No spans mean all of the set; None, that the delineation could not be understood.
+    """
+
+    level: str
+    spans: tuple[Span, ...] | None = ()
+    quality: str | None = None
+    label: str | None = None
+    set: int = 0
+
+
+@dataclass(frozen=True)
+class PenFile:
+    """All of a pen file that is not free text."""
+
+    streams: tuple[Stream, ...] = ()  # in the order of the file, empty ones too
+    segments: tuple[Segment, ...] = ()
+    header: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    missing: int = field(default=0, compare=False)  # includes that were not found
+
+    @cached_property
+    def _components(self) -> dict[int, list[Stream]]:
+        """By set, the streams that hold points: segments count these."""
+        sets: dict[int, list[Stream]] = {}
+        for stream in self.streams:
+            if len(stream.points):
+                sets.setdefault(stream.set, []).append(stream)
+        return sets
+
+    @property
+    def strokes(self) -> list[Points]:
+        """The (n, 2) coordinates of every pen-down stream that holds points."""
+        return [stream.xy for stream in self.streams if stream.is_down and len(stream.points)]
+
+    @property
+    def points_per_inch(self) -> tuple[float, float] | None:
+        """The tablet's resolution in x and y, or None when the file does not say."""
+        x, y = (self._per_inch(axis) for axis in "XY")
+        if x is None and y is None:
+            return None
+        return (x or y or 0.0, y or x or 0.0)
+
+    def _per_inch(self, axis: str) -> float | None:
+        for unit, factor in (("INCH", 1.0), ("MM", 25.4)):
+            for text in self.header.get(f"{axis}_POINTS_PER_{unit}", ()):
+                try:
+                    value = float(text) * factor
+                except ValueError:
+                    continue
+                if 0 < value < 1e6:
+                    return value
+        return None
+
+    def ink(self, segment: Segment) -> list[Points] | None:
+        """Return a segment's strokes, (n, 2) each; None when it names what is not there."""
+        if segment.spans is None:
+            return None
+        components = self._components.get(segment.set, [])
+        spans = segment.spans or (((0, None), (len(components) - 1, None)),)
+        strokes: list[Points] = []
+        for (first, low), (last, high) in spans:
+            if not first <= last < len(components):
+                return None
+            for number in range(first, last + 1):
+                xy = components[number].xy
+                start = low if number == first and low is not None else 0
+                end = high if number == last and high is not None else len(xy) - 1
+                if not start <= end < len(xy):
+                    return None
+                if components[number].is_down:
+                    strokes.append(xy[start : end + 1])
+        return strokes
+
+
+def parse(data: bytes, find: Find | None = None, path: str = "") -> PenFile:
+    """Read a pen file.
+
+    `find` gives what an `.INCLUDE` names (see `finder`); what is not found is counted as missing.
+    Raises Rejected: "corrupt" (no UNIPEN, or points that are none, or includes without end),
+    "truncated" (ends within a row).
+    """
+    reader = _Reader(find)
+    reader.read(data, path, 0)
+    if not reader.keywords:
+        raise Rejected("corrupt", "not a UNIPEN file: no keyword in it")
+    return reader.finish()
+
+
+def finder(files: Mapping[str, bytes], root: str = "include") -> Find:
+    """Return a `find` for `parse` that looks into `files` and never elsewhere.
+
+    A name is searched below `root` and in the including file's folder. Real files climb out of
+    their folder (`../../x.doc`); what would leave `files` is searched below `root` instead.
+    """
+
+    def find(name: str, including: str) -> tuple[str, bytes] | None:
+        inside = name.replace("\\", "/").lstrip("/")
+        while inside.startswith("../"):
+            inside = inside[3:]
+        folder = posixpath.dirname(including)
+        for candidate in (posixpath.join(root, inside), posixpath.join(folder, name)):
+            path = posixpath.normpath(candidate)
+            if not path.startswith(("../", "/")) and path in files:
+                return path, files[path]
+        return None
+
+    return find
+
+
+class _Reader:
+    """Gathers streams and segments over a file and all that it includes."""
+
+    def __init__(self, find: Find | None) -> None:
+        self.find = find
+        self.keywords = self.included = self.missing = self.bytes = self.set = 0
+        self.columns: tuple[str, ...] | None = None  # not known before the first .COORD
+        self.first_columns: tuple[str, ...] | None = None
+        self.streams: list[tuple[bool, bytes, tuple[str, ...] | None, int]] = []
+        self.segments: list[Segment] = []
+        self.header: dict[str, list[str]] = {}
+        self.is_set_used = False
+
+    def read(self, data: bytes, path: str, depth: int) -> None:
+        """Read one file, and what it includes where it includes it."""
+        self.bytes += len(data)
+        if self.bytes > MAX_BYTES or self.included > MAX_INCLUDES or depth > MAX_DEPTH:
+            raise Rejected("corrupt", f"{path}: includes without end")
+        for keyword, value in _statements(_unix_text(data)):
+            self.keywords += 1
+            if keyword in (b"PEN_DOWN", b"PEN_UP"):
+                self.streams.append((keyword == b"PEN_DOWN", value, self.columns, self.set))
+                self.is_set_used = True
+            elif keyword == b"SEGMENT":
+                self.segments.append(_segment(value, self.set))
+                self.is_set_used = True
+            elif keyword == b"COORD":
+                self.columns = _columns(value)
+                self.first_columns = self.first_columns or self.columns
+            elif keyword == b"START_SET":
+                self.set += self.is_set_used
+                self.is_set_used = False
+            elif keyword == b"INCLUDE":
+                self._include(value, path, depth)
+            else:
+                self._remember(keyword, value)
+
+    def _include(self, value: bytes, path: str, depth: int) -> None:
+        name = value.split()[0].decode("utf-8", "replace").strip('"') if value.strip() else ""
+        found = self.find(name, path) if self.find and name else None
+        if found is None:
+            self.missing += 1
+            return
+        self.included += 1
+        self.read(found[1], found[0], depth + 1)
+
+    def _remember(self, keyword: bytes, value: bytes) -> None:
+        kept = _header_value(keyword, value.partition(b"\n")[0])
+        if kept is not None:
+            known = self.header.setdefault(kept[0], [])
+            if kept[1] not in known:
+                known.append(kept[1])
+
+    def finish(self) -> PenFile:
+        """Turn rows into numbers, now that every .COORD is known."""
+        default = self.first_columns or ("X", "Y")
+        last = len(self.streams) - 1
+        streams = tuple(
+            Stream(is_down, _points(rows, columns or default, i == last), columns or default, set_)
+            for i, (is_down, rows, columns, set_) in enumerate(self.streams)
+        )
+        header = {name: tuple(values) for name, values in self.header.items()}
+        return PenFile(streams, tuple(self.segments), header, self.missing)
+
+
+@lru_cache(maxsize=4096)
+def _header_value(keyword: bytes, line: bytes) -> tuple[str, str] | None:
+    """Return a header's name and value, or None when the value is free text."""
+    name = keyword.decode("ascii", "replace")
+    text = " ".join(line.decode("ascii", "replace").split())
+    if name == "WRITER_ID" and text:
+        return name, writer_id(text)
+    return (name, text) if name in _HEADER and _HEADER[name].fullmatch(text) else None
+
+
+def writer_id(text: str) -> str:
+    """Return a number as it is, and for anything else, which may be a name, a digest of it."""
+    if re.fullmatch(r"\d{1,9}", text) or re.fullmatch(r"w-[0-9a-f]{12}", text):
+        return text
+    return "w-" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _unix_text(data: bytes) -> bytes:
+    """Return the text with `\\n` line ends and one byte for every ASCII character."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode()
+    elif data[:1] == b"." and data[1:2] == data[3:4] == b"\0":
+        data = data.decode("utf-16-le", "replace").encode()
+    elif data[:2] == b"\0." and data[2:3] == b"\0":
+        data = data.decode("utf-16-be", "replace").encode()
+    if data[:3] == b"\xef\xbb\xbf":
+        data = data[3:]
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
+def _statements(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Give each keyword with all that follows it up to the next.
+
+    A keyword is a `.` in column 0 and an upper-case word; everything else is text.
+    """
+    keyword, parts = b"", []
+    for chunk in (b"\n" + text).split(b"\n.")[1:]:
+        name = chunk[:64].split(None, 1)[0] if chunk[:1].isalpha() else b""
+        if name.isupper():
+            if keyword:
+                yield keyword, b"\n.".join(parts) if len(parts) > 1 else parts[0]
+            keyword, parts = name, [chunk[len(name) + 1 :]]
+        else:
+            parts.append(chunk)
+    if keyword:
+        yield keyword, b"\n.".join(parts)
+
+
+@lru_cache(maxsize=64)
+def _columns(value: bytes) -> tuple[str, ...]:
+    names = tuple(value.decode("ascii", "replace").upper().split())[:MAX_COLUMNS]
+    if "X" not in names or "Y" not in names:
+        raise Rejected("corrupt", f".COORD {' '.join(names)[:60]!r} lacks X or Y")
+    return names
+
+
+@lru_cache(maxsize=4096)
+def _segment(value: bytes, set_: int) -> Segment:
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    match = _SEGMENT.match(text.strip())
+    if match is None:
+        return Segment("", None, set=set_)
+    label = match["label"]
+    return Segment(
+        match["level"],
+        _spans(match["spans"] or ""),
+        match["quality"],
+        None if label is None else re.sub(r"\\(.)", r"\1", label, flags=re.DOTALL),
+        set_,
+    )
+
+
+def _spans(text: str) -> tuple[Span, ...] | None:
+    spans: list[Span] = []
+    for part in text.split(",") if text else ():
+        match = _SPAN.fullmatch(part.strip())
+        if match is None:
+            return None
+        component, point, last, last_point = (None if g is None else int(g) for g in match.groups())
+        assert component is not None
+        start = (component, point)
+        spans.append((start, start if last is None else (last, last_point)))
+    return tuple(spans)
+
+
+def _points(rows: bytes, columns: tuple[str, ...], is_last: bool) -> Points:
+    """Return the numbers of the rows, (n, columns)."""
+    width = len(columns)
+    text = rows.strip()
+    if not text:
+        return np.empty((0, width))
+    # Whole numbers with single spaces, as tablets write them: what stands between the digits is
+    # then the same in every row, and one C call reads them all.
+    count = text.count(b"\n") + 1
+    if text.translate(None, b"-0123456789") == (b" " * (width - 1) + b"\n") * (count - 1) + b" " * (
+        width - 1
+    ) and _TOO_LONG not in text.translate(_NINES):
+        with suppress(ValueError):
+            values = np.fromstring(text, np.int64, sep=" ")
+            if len(values) == count * width:
+                return values.reshape(count, width).astype(np.float64)
+    return _points_by_row(rows, columns, is_last)
+
+
+def _points_by_row(rows: bytes, columns: tuple[str, ...], is_last: bool) -> Points:
+    """Read rows of any look, a value short here and there."""
+    width = len(columns)
+    table = [row for line in rows.split(b"\n") if (row := line.split()[:width])]
+    if is_last and len(table[-1]) < width and not rows.endswith(b"\n"):
+        raise Rejected("truncated", f"ends within a row, {len(table[-1])} of {width} values in it")
+    try:
+        values = np.array([float(value) for row in table for value in row], np.float64)
+    except ValueError as error:
+        raise Rejected("corrupt", "points that are not numbers") from error
+    if not (np.abs(values) < MAX_VALUE).all():
+        raise Rejected("corrupt", f"a value of {values[~(np.abs(values) < MAX_VALUE)][0]}")
+    if len(values) == len(table) * width:
+        return values.reshape(-1, width)
+    lengths = [len(row) for row in table]
+    if min(lengths) <= max(columns.index("X"), columns.index("Y")):
+        raise Rejected("corrupt", f"a row of {min(lengths)} values, without X or Y")
+    points = np.full((len(table), width), np.nan)
+    points[np.arange(width) < np.array(lengths)[:, None]] = values
+    return points
+
+
+def write(pen: PenFile) -> bytes:
+    """Write a pen file, so that `parse(write(pen)) == pen`."""
+    lines: list[str] = []
+    for name, values in pen.header.items():
+        lines += [f".{name} {value}" for value in values]
+    columns: tuple[str, ...] | None = None
+    sets = {item.set for item in (*pen.streams, *pen.segments)}
+    for number in sorted(sets):
+        lines += [".START_SET"] if number else []
+        for stream in pen.streams:
+            if stream.set != number:
+                continue
+            if stream.columns != columns:
+                columns = stream.columns
+                lines.append(f".COORD {' '.join(columns)}")
+            lines.append(".PEN_DOWN" if stream.is_down else ".PEN_UP")
+            lines += [" ".join(map(_number, row[~np.isnan(row)])) for row in stream.points]
+        lines += [_segment_line(segment) for segment in pen.segments if segment.set == number]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(float(value))
+
+
+def _segment_line(segment: Segment) -> str:
+    parts = [f".SEGMENT {segment.level}"]
+    if segment.spans is None:
+        parts.append("0-")  # what cannot be understood, once more
+    elif segment.spans:
+        parts.append(",".join(f"{_position(a)}-{_position(b)}" for a, b in segment.spans))
+    if segment.quality is not None:
+        parts.append(segment.quality)
+    if segment.label is not None:
+        label = re.sub(r'([\\"@])', r"\\\1", segment.label)
+        parts.append(f'"{label}"')
+    return " ".join(parts)
+
+
+def _position(position: Position) -> str:
+    component, point = position
+    return str(component) if point is None else f"{component}:{point}"
