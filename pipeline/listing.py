@@ -8,20 +8,19 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+from typing import get_args
 
 from pipeline.errors import PipelineError, Rejected
 from pipeline.intake import picture_files, shown
+from pipeline.params import TableColumn
+from pipeline.table import Table
 
 # Where a table may keep its pictures' paths or URLs; `columns: {image: ...}` names another.
 IMAGE_COLUMNS = ("path", "file_name", "filename", "url", "image")
+COLUMNS = get_args(TableColumn)  # what a table may say of a picture
 # A publisher's validation part is trained on: kalai chooses its own, by groups that never cross.
 PARTS = {
     **dict.fromkeys(("train", "training", "valid", "val", "validation", "dev"), "train"),
@@ -83,23 +82,24 @@ def _part(name: str) -> str:
     return part
 
 
-def of_table(
-    root: Path, table: str, columns: Mapping[str, str], known: Iterable[str]
-) -> list[Entry]:
+def of_table(root: Path, table: str, columns: Mapping[TableColumn, str]) -> list[Entry]:
     """List the rows of a CSV, TSV or Parquet file in `root`.
 
-    `columns` maps columns of the border to the table's where the names differ; all of `known`
-    are taken where the table has them. Raises PipelineError for a table that cannot be read or
-    has no pictures or labels.
+    `columns` maps names of `COLUMNS` to the table's where they differ; what the table has of the
+    others is taken, too. Raises PipelineError for a table that cannot be read or has no pictures
+    or labels.
     """
-    path = root / table
-    frame, entries = _read(path)
-    names = _column_names(path, frame.column_names, columns, known)
-    rows = zip(*(_texts(path, frame, name) for name in names.values()), strict=True)
+    source = Table(root / table)
+    names = _column_names(source, columns)
+    entries: list[Entry] = []
     seen: set[str] = set()
-    for row in rows:
-        said = {key: value for key, value in zip(names, row, strict=True) if value}
-        entry = _of_row(root, said)
+    for number, row in enumerate(source.rows(list(names.values())), start=1):
+        if row is None:
+            place = f"{table}, row {number}"
+            broken = Rejected("malformed-row", f"not {len(source.columns)} columns, as the first")
+            entries.append(Entry(place, "", place, refused=broken))
+            continue
+        entry = _of_row(root, {name: text for name, text in zip(names, row, strict=True) if text})
         if not entry.refused and entry.sample_id in seen:
             twice = Rejected("duplicate-row", "a row before names the same picture and label")
             entry = replace(entry, refused=twice)
@@ -108,69 +108,27 @@ def of_table(
     return entries
 
 
-def _read(path: Path) -> tuple[pa.Table, list[Entry]]:
-    """Return a table and an entry for each row that has too few or too many columns."""
-    broken: list[Entry] = []
-
-    def note(row: Any) -> str:
-        place = f"{path.name}, row {row.number}"
-        detail = f"{row.actual_columns} columns, expected {row.expected_columns}"
-        broken.append(Entry(place, "", place, refused=Rejected("malformed-row", detail)))
-        return "skip"
-
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pq.read_table(path), broken
-        if path.suffix.lower() not in (".csv", ".tsv"):
-            raise PipelineError(f"{path}: expected a .csv, .tsv or .parquet")
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        parsing = pyarrow.csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note
-        )
-        reading = pyarrow.csv.ReadOptions(use_threads=False)  # or rows would have no number
-        with pyarrow.csv.open_csv(path, reading, parsing) as head:
-            texts = dict.fromkeys(head.schema.names, pa.string())  # "007" is no number
-        broken.clear()  # the head is read again
-        converting = pyarrow.csv.ConvertOptions(column_types=texts, strings_can_be_null=False)
-        return pyarrow.csv.read_csv(path, reading, parsing, converting), broken
-    except FileNotFoundError as error:
-        raise PipelineError(f"{path}: no such table") from error
-    except pa.ArrowException as error:
-        raise PipelineError(f"{path}: cannot be read: {error}") from error
-
-
-def _column_names(
-    path: Path, has: list[str], columns: Mapping[str, str], known: Iterable[str]
-) -> dict[str, str]:
+def _column_names(table: Table, columns: Mapping[TableColumn, str]) -> dict[str, str]:
     """Return the table's column for each of the border's that it has."""
-    found = {name: name for name in known if name in has} | dict(columns)
+    has = table.columns
+    found: dict[str, str] = {name: name for name in COLUMNS if name in has}
+    found.update({str(name): column for name, column in columns.items()})
     if "image" not in columns and (usual := [name for name in IMAGE_COLUMNS if name in has]):
         found["image"] = usual[0]
+    for name, expected in (("image", " or ".join(IMAGE_COLUMNS)), ("label", "label")):
+        if name not in found:
+            found[name] = expected
     for name, column in found.items():
         if column not in has:
             raise PipelineError(
-                f"{path}: no column {column} (columns.{name}); it has: {', '.join(has)}"
-            )
-    for name in ("image", "label"):
-        if name not in found:
-            usual = list(IMAGE_COLUMNS) if name == "image" else [name]
-            raise PipelineError(
-                f"{path}: no column {' or '.join(usual)}; it has: {', '.join(has)}; "
-                f"name one in columns.{name}"
+                f"{table.path}: no column {column}; it has: {', '.join(has)}; "
+                f"name the right one in columns.{name}"
             )
     return found
 
 
-def _texts(path: Path, frame: pa.Table, name: str) -> list[str]:
-    try:
-        values = frame[name].cast(pa.string()).to_pylist()
-    except pa.ArrowException as error:
-        raise PipelineError(f"{path}: column {name} is {frame[name].type}, not text") from error
-    return [unicodedata.normalize("NFC", (value or "").strip()) for value in values]
-
-
 def _of_row(root: Path, said: dict[str, str]) -> Entry:
-    place, label = said.pop("image", ""), said.pop("label", "")
+    place, label = said.pop("image", ""), unicodedata.normalize("NFC", said.pop("label", ""))
     try:
         if not place:
             raise Rejected("no-path", "the row names no picture")

@@ -138,6 +138,45 @@ class Convert(Model):
     per_class: int | None = Field(default=None, ge=1)  # at most so many a class and part; null: all
 
 
+# The columns of the border that a table can fill; `image` is a path or a URL.
+TableColumn = Literal[
+    "image",
+    "label",
+    "label_name",
+    "romanised",
+    "group",
+    "official_part",
+    "source_url",
+    "page_url",
+    "licence",
+    "licence_url",
+    "creator",
+    "attribution",
+]
+
+
+class Folder(Model):
+    """Pictures of your own: a folder a class, or a table of paths or URLs with labels."""
+
+    path: Text  # the folder with the pictures, and the table; DVC sees what changes in it
+    layout: Literal["class", "part/class"] = "class"  # how the folders in it are nested
+    table: Text | None = None  # a .csv, .tsv or .parquet in it; null: the folders are the labels
+    columns: dict[TableColumn, Text] = {}  # what the table calls them, where the names differ
+    max_side: int = Field(default=512, ge=16)  # larger pictures are reduced to this (pixels)
+    min_side: int = Field(default=1, ge=1)  # pixels
+    max_pixels: int = Field(default=50_000_000, ge=1)
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Folder:
+        if self.table is None and self.columns:
+            raise ValueError("columns are those of a table, and table is null")
+        if self.table is not None and self.layout != "class":
+            raise ValueError("with a table, parts are a column (official_part), not a layout")
+        if self.table is not None and (self.table[0] == "/" or ".." in self.table.split("/")):
+            raise ValueError("table lies in path, or DVC would not see it change")
+        return self
+
+
 class Dedupe(Model):
     """Which pictures count as the same."""
 
@@ -223,7 +262,9 @@ class Train(Model):
         if 2 * self.margin >= self.size:
             raise ValueError(f"margin {self.margin} on both sides leaves nothing of {self.size}")
         if not self.frozen_epochs + self.unfrozen_epochs:
-            raise ValueError("frozen_epochs and unfrozen_epochs are both 0: nothing would be trained")
+            raise ValueError(
+                "frozen_epochs and unfrozen_epochs are both 0: nothing would be trained"
+            )
         if "auto" in (self.frozen_lr, self.unfrozen_lr) and not self.lr_find_steps:
             raise ValueError("a learning rate is auto but lr_find_steps is 0")
         return self
@@ -243,6 +284,7 @@ class Params(Model):
     collect: Collect
     fetch: dict[Key, Fetch]
     convert: dict[Key, Convert]
+    folder: dict[Key, Folder]
     dedupe: dict[Key, Dedupe]
     split: dict[Key, Split]
     train: dict[Key, Train]
