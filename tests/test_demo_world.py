@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline import images
+from pipeline import images, unipen
 from pipeline.demo import figures, letters
 from pipeline.demo.drawn_archives import (
     TEST_ARCHIVE,
@@ -206,7 +206,10 @@ def test_what_is_wrong_in_archives_is_as_told(archives: DrawnArchives) -> None:
     for name in archives.apple_doubles:
         assert train[f"{name}.txt"].startswith(b"\x00\x05\x16\x07")
         assert len(train[f"{name}.txt"]) == 82  # as macOS writes one without entries
-    assert not any(strokes(name) for name in archives.corrupt)
+    for name, reason in zip(archives.corrupt, ("truncated", "corrupt"), strict=True):
+        with pytest.raises(Rejected) as caught:
+            unipen.parse(train[f"{name}.txt"])
+        assert caught.value.reason == reason
     for name, twin in archives.copies:
         assert strokes(name) == strokes(twin) != strokes(f"{twin[:-1]}2")
         assert train[f"{name}.txt"] != train[f"{twin}.txt"]  # the trial's number differs

@@ -15,6 +15,8 @@ TEST_WRITERS = tuple(range(40, 45))  # other people than those who wrote the tra
 TRAIN_TRIALS, TEST_TRIALS = 4, 3
 TRAIN_ARCHIVE, TEST_ARCHIVE = "train-online.tar.gz", "test-online.tar.gz"
 
+GARBAGE = (bytes(range(128, 256)) + b"\n") * 4 + b".PEN_UP\n"
+
 Member = tuple[str, bytes]
 
 
@@ -86,14 +88,15 @@ def _copies(seed: int) -> list[Member]:
 
 
 def _corrupt(seed: int) -> list[Member]:
-    """Give pen files that broke: one ends in its header, one holds bytes where points were."""
-    members: list[Member] = []
-    for writer in TRAIN_WRITERS[:2]:
-        data = unipen(Hand.of(writer, seed).write("016", 99, seed), writer, 99)
-        start = data.index(b".PEN_DOWN")
-        broken = data[: start - 40] if members else data[: start + 10] + bytes(range(128, 256)) * 4
-        members.append((_path(writer, "016", 99), broken))
-    return members
+    """Give pen files that broke: one ends within a point, one holds bytes where points were."""
+    ends, garbled = (
+        (_path(writer, "016", 99), unipen(Hand.of(writer, seed).write("016", 99, seed), writer, 99))
+        for writer in TRAIN_WRITERS[:2]
+    )
+    return [
+        (ends[0], ends[1][: ends[1].rindex(b" ")]),
+        (garbled[0], garbled[1].partition(b".PEN_DOWN\n")[0] + b".PEN_DOWN\n" + GARBAGE),
+    ]
 
 
 def _test_members(seed: int) -> Iterator[Member]:

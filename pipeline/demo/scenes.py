@@ -16,8 +16,17 @@ from pipeline.demo.web import Web
 from pipeline.demo.world import ARCHIVES, SEARCH, Answer, Dances, Url, World
 from pipeline.files import sha256_of
 
+Changes = dict[str, Any]  # of params.yaml, nested
+
 DATASETS = ("dances", "tamil")
-Changes = dict[str, Any]
+ANY_PICTURE: Changes = {  # what a project may have set for its own crawls
+    "engines": ["bing"],
+    "filters": {},
+    "licences": [],
+    "contact": None,
+    "proxy": None,
+    "host_delay_s": 0.01,  # all hosts are this machine; nobody is disturbed
+}
 
 # Small enough for a few minutes on two cores, large enough to be clearly better than chance.
 DRAWN_DANCES_TRAIN = {"size": 64, "batch_size": 16, "frozen_epochs": 2, "unfrozen_epochs": 8}
@@ -56,12 +65,13 @@ class Scene:
             }
             for source, parts in self.sources.items()
         }
-        hosts = {"allow_hosts": web.allowed}
-        reached = {
-            "crawl": {"engine_url": f"http://{web.address(SEARCH)}", **hosts},
-            "fetch": {"tamil": {"source": next(iter(self.sources)), **hosts}},
+        reached: Changes = {
+            "crawl": {"engine_url": f"http://{web.address(SEARCH)}", **ANY_PICTURE},
+            "fetch": {"tamil": {"source": next(iter(self.sources)), "proxy": None}},
             "train": {name: {"weights": "none"} for name in DATASETS},
         }
+        for stage in (reached["crawl"], reached["fetch"]["tamil"]):
+            stage["allow_hosts"] = web.allowed
         return merged(merged(values, reached), self.changes)
 
 
