@@ -97,11 +97,11 @@ class Ledger:
             raise PipelineError(f"{self.folder}: another crawl is at work here") from error
         try:
             shutil.rmtree(self.incoming, ignore_errors=True)
-            self.incoming.mkdir()
             _mend(self.path)
             for attempt in read_ledger(self.path):
                 self._count(attempt)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            self.incoming.mkdir()
         except BaseException:
             os.close(self._folder)
             raise

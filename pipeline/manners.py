@@ -69,8 +69,8 @@ class HostManners:
     def _name(url: str) -> str:
         try:
             parts = urlsplit(url)
-        except ValueError:
-            return ""
+        except ValueError as error:
+            raise Rejected("invalid-url", str(error)) from error
         return f"{parts.scheme}://{parts.netloc}"
 
     @contextmanager
@@ -81,7 +81,7 @@ class HostManners:
         the turn would come later than `limits.max_wait_s`.
         """
         host = self._host(url)
-        if self.robots and urlsplit(url).scheme in ("http", "https"):
+        if self.robots and url.lower().startswith(("http://", "https://")):
             self._ask(host, url)
         with host.slots:
             self._pause(host)

@@ -100,13 +100,17 @@ def _remaining() -> float:
 
 
 class _DeadlineMixin:
-    """A socket whose reads end at this thread's deadline."""
+    """A socket whose reads end at this thread's deadline, or after its own timeout of silence."""
+
+    _silence_s: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        self._silence_s = value
+        super().settimeout(value)  # type: ignore[misc]
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        left = _remaining()
-        if left != float("inf"):
-            silence = self.gettimeout()  # type: ignore[attr-defined]
-            self.settimeout(left if silence is None else min(left, silence))  # type: ignore[attr-defined]
+        wait_s = min(_remaining(), float("inf") if self._silence_s is None else self._silence_s)
+        super().settimeout(None if wait_s == float("inf") else wait_s)  # type: ignore[misc]
         return super().recv_into(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -223,7 +227,7 @@ class _Adapter(HTTPAdapter):
         self.context = create_urllib3_context()
         self.context.sslsocket_class = _TlsSocket
         self.context.load_verify_locations(ca_file)
-        super().__init__(pool_connections=4 * pool, pool_maxsize=pool, max_retries=0)
+        super().__init__(pool_connections=4 * pool, pool_maxsize=pool + 2, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self.context, **kwargs)

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.errors import Rejected
 from pipeline.net import Fetched, GuardedSession, HttpRejected, Limits, get, is_public, opened
-from tests.loopback import Server, drip, hang, in_turn, redirect, reset, serving, status
+from tests.loopback import Exchange, Server, drip, hang, in_turn, redirect, reset, serving, status
 
 QUICK = Limits(max_bytes=100_000, timeout_s=0.6, connect_s=0.5, backoff_s=0.01, max_wait_s=2)
 
@@ -225,7 +225,6 @@ def test_too_large(web: Server, session: GuardedSession) -> None:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"
-CLOSED = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -405,11 +404,20 @@ def test_a_full_disk_is_not_the_host_s_fault(web: Server, session: GuardedSessio
 
 
 def test_streaming_is_bounded_by_silence_alone(web: Server, session: GuardedSession) -> None:
-    web.answers["/a"] = drip(CLOSED + bytes(9), every_s=0.02)
-    with opened(session, web.url + "/a", 0.3, silence_only=True) as response:
+    def slow(exchange: Exchange) -> None:
+        time.sleep(0.2)
+        exchange.send_response(200)
+        exchange.send_header("Content-Length", "9")
+        exchange.end_headers()
+        for _ in range(9):
+            exchange.wfile.write(b"x")
+            time.sleep(0.15)
+
+    web.answers["/a"] = slow
+    with opened(session, web.url + "/a", 0.4, silence_only=True) as response:
         body = b"".join(iter(lambda: response.raw.read1(9), b""))
-    assert body == bytes(9)
-    web.answers["/b"] = hang
+    assert body == b"x" * 9
+    web.answers["/b"] = drip(HEAD + bytes(500))
     with pytest.raises(Rejected, match="timeout"), opened(session, web.url + "/b", 0.2):
         pass
 
