@@ -109,6 +109,8 @@ def test_faults_answer_as_planted(web: Web, client: requests.Session, dances: Dr
     assert statuses("503 that recovers") == [503, 200] * 2
     assert statuses("redirect to a private address") == [302] * 4
     assert statuses("HTML named .jpg") == [200] * 4
+    tagged = next(plant.url for plant in gallery.plants if plant.fault == "X-Robots-Tag says no")
+    assert client.get(web.url(tagged), timeout=5).headers["X-Robots-Tag"] == "noai"
 
 
 def test_a_late_picture_says_when_to_come_again(

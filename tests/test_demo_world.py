@@ -137,6 +137,12 @@ def test_other_faults_are_as_told(dances: DrawnDances) -> None:
     inside, outside = of(gallery, "redirect to a private address")
     assert answers[inside.url.host, inside.url.path].location == Url("intranet", "/secret.jpg")
     assert "169.254." in str(answers[outside.url.host, outside.url.path].location)
+    (private,) = of(gallery, "robots.txt says no")
+    assert "/private/" in private.url.path
+    (kept_back,) = of(gallery, "X-Robots-Tag says no")
+    tagged = answers[kept_back.url.host, kept_back.url.path]
+    assert tagged.headers == (("X-Robots-Tag", "noai"),)
+    images.verify(body(gallery, kept_back.url))  # nothing else is wrong with it
     for plant in of(gallery, "same bytes"):
         assert plant.url != plant.twin
         assert body(gallery, plant.url) == body(gallery, plant.twin)
@@ -163,6 +169,9 @@ def test_a_search_tells_kathak_from_kathakali(dances: DrawnDances) -> None:
 def test_what_is_nowhere_is_not_answered(dances: DrawnDances) -> None:
     world = World(dances, {"a.tar.gz": Answer(b"x")})
     assert world.answer(Url("archives", "/a.tar.gz")) == Answer(b"x")
+    robots = world.answer(Url("photos", "/robots.txt"))
+    assert robots is not None
+    assert b"Disallow: /*/private/" in robots.body  # type: ignore[operator]
     for url in (Url("archives", "/b.tar.gz"), Url("photos", "/"), Url("photos", "/waltz/1.jpg")):
         assert world.answer(url) is None
 

@@ -144,6 +144,10 @@ def _faults(
     yield plant("decompression bomb", "huge"), Answer(bomb(), "image/png")
     yield plant("404", "missing-1"), None
     yield plant("404", "missing-22"), None
+    private = encoded(picture(dance, MAIN + STAGE + 2, seed))
+    yield plant("robots.txt says no", "private/dancer"), private
+    kept_back = replace(private, headers=(("X-Robots-Tag", "noai"),))
+    yield plant("X-Robots-Tag says no", "not-for-learning"), kept_back
     inside = Answer(location=Url(INTRANET, "/secret.jpg"))
     yield plant("redirect to a private address", "shortcut-1"), inside
     metadata = Answer(location="http://169.254.169.254/latest/meta-data/")

@@ -22,6 +22,8 @@ REFUSED = {  # fault -> the reason in the ledger
     "truncated JPEG": "truncated",
     "decompression bomb": "too-many-pixels",
     "404": "http-404",
+    "robots.txt says no": "robots",
+    "X-Robots-Tag says no": "opt-out",
     "redirect to a private address": "private-address",
 }
 VERDICTS = {
@@ -94,6 +96,13 @@ class DanceEvidence:
         if plant.fault == "one picture, two labels":
             return copy.get("status") == twin.get("status") == "conflict"
         return any(_is_copy(*pair, "near-duplicate") for pair in ((copy, twin), (twin, copy)))
+
+    def _is_reached(self, plant: Plant) -> bool:
+        """Say whether a request went where none should."""
+        if plant.fault == "robots.txt says no":
+            asked = self._web.requests(plant.url.host)
+            return any(request.path == plant.url.path for request in asked)
+        return plant.fault.startswith("redirect") and bool(self._web.requests(INTRANET))
 
     def is_kept(self, url: Url) -> bool:
         """Say whether a picture is among the kept ones."""

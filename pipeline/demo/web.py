@@ -189,7 +189,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Send a body, or the range of it that was asked for."""
         body = answer.body if isinstance(answer.body, bytes) else answer.body.read_bytes()
         tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-        headers = {"Content-Type": answer.content_type, "Accept-Ranges": "bytes", "ETag": tag}
+        headers = {
+            "Content-Type": answer.content_type,
+            "Accept-Ranges": "bytes",
+            "ETag": tag,
+            **dict(answer.headers),
+        }
         wanted = self.headers.get("Range")
         if not wanted or self.headers.get("If-Range", tag) != tag:
             self._send(HTTPStatus.OK, body, headers, cut=cut)

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 SEARCH, ARCHIVES, INTRANET = "search", "archives", "intranet"
 IMAGE_HOSTS = ("photos", "magazine", "festival")
 HOSTS = (SEARCH, *IMAGE_HOSTS, ARCHIVES, INTRANET)
+ROBOTS = b"User-agent: *\nDisallow: /*/private/\n"  # of every image host
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Answer:
     body: bytes | Path = b""
     content_type: str = "application/octet-stream"
     location: Url | str | None = None  # redirects there
+    headers: tuple[tuple[str, str], ...] = ()  # beside the usual ones
     stumbles: Literal["", "503", "cut"] = ""  # how the first request for it fails
 
 
@@ -101,5 +103,7 @@ class World:
             return self.archives.get(url.path.removeprefix("/"))
         if url.host == INTRANET:
             return Answer(b"for this machine's eyes only\n", "text/plain")
+        if url.path == "/robots.txt":
+            return Answer(ROBOTS, "text/plain")
         gallery = self.dances.gallery(url.path.split("/")[1])
         return gallery.answers.get((url.host, url.path)) if gallery else None
