@@ -289,9 +289,13 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if not path.is_file():
         raise PipelineError(f"{path}: no such list of URLs")
     if path.suffix == ".parquet":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pq.ParquetFile(path)
+        try:
+            table = pq.ParquetFile(path)
+        except pa.ArrowException as error:
+            raise PipelineError(f"{path}: not a Parquet file: {error}") from error
         _check_column(path, table.schema_arrow.names)
         for batch in table.iter_batches():
             yield from batch.to_pylist()
@@ -356,4 +360,6 @@ def _text(value: object) -> str | None:
 def _plain(value: object) -> str | None:
     """Return text without the HTML that Commons wraps names in."""
     text = _text(value)
-    return _text(BeautifulSoup(text, "lxml").get_text(" ", strip=True)) if text else None
+    if text and re.search("[<&]", text):
+        return _text(BeautifulSoup(text, "lxml").get_text(" ", strip=True))
+    return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from pipeline.errors import Rejected
 from pipeline.net import GuardedSession, Limits, get, retry_after_s
 
 AGENT = "kalai"  # the name that robots.txt and X-Robots-Tag may call us by
-ROBOTS_BYTES = 500_000  # as much as a crawler must read (RFC 9309, 2.5)
+ROBOTS_BYTES = 512_000  # a crawler must read as much (RFC 9309, 2.5); longer ones are not tried
 OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
 # Directives that have a colon of their own, and so are no names of crawlers.
 _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
@@ -102,17 +101,14 @@ class HostManners:
 
     def _read(self, url: str) -> Protego | Rejected:
         """Read robots.txt: none (4xx) allows all, one that fails allows nothing (RFC 9309, 2.3)."""
-        sink = io.BytesIO()
         limits = Limits(ROBOTS_BYTES, self.limits.timeout_s, self.limits.connect_s, tries=1)
         try:
-            get(self.session, url, limits, into=sink, stop=self.stop)
+            body = get(self.session, url, limits, stop=self.stop).body
         except Rejected as refusal:
-            is_absent = refusal.reason.startswith("http-4") and refusal.reason != "http-429"
-            if not is_absent and refusal.reason != "too-large":
+            if not refusal.reason.startswith("http-4") or refusal.reason == "http-429":
                 return refusal
-            if is_absent:
-                sink = io.BytesIO()
-        return Protego.parse(sink.getvalue().decode("utf-8", "replace"))
+            body = b""
+        return Protego.parse(body.decode("utf-8", "replace"))
 
     def _pause(self, host: _Host) -> None:
         with host.lock:
