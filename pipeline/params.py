@@ -202,6 +202,8 @@ class Split(Model):
     test: Share
     group_column: Text | None = None  # a samples column; equal values stay in one part
     group_pattern: Text | None = None  # regex: what it finds in that column (or sample_id) instead
+    # expected: a new picture never moves an old one; exact: shares are met, some move
+    stratify: Literal["expected", "exact"] = "expected"
     folds: int | None = Field(default=None, ge=2)  # a fold column over train and valid, grouped
 
     @model_validator(mode="after")
