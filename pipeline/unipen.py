@@ -300,7 +300,8 @@ def _statements(text: bytes) -> Iterator[tuple[bytes, bytes]]:
 
     A keyword is a `.` in column 0 and an upper-case word; everything else is text.
     """
-    keyword, parts = b"", []
+    keyword = b""
+    parts: list[bytes] = []
     for chunk in (b"\n" + text).split(b"\n.")[1:]:
         name = chunk[:64].split(None, 1)[0] if chunk[:1].isalpha() else b""
         if name.isupper():
@@ -400,7 +401,7 @@ def write(pen: PenFile) -> bytes:
     for name, values in pen.header.items():
         lines += [f".{name} {value}" for value in values]
     columns: tuple[str, ...] | None = None
-    sets = {item.set for item in (*pen.streams, *pen.segments)}
+    sets = {stream.set for stream in pen.streams} | {segment.set for segment in pen.segments}
     for number in sorted(sets):
         lines += [".START_SET"] if number else []
         for stream in pen.streams:
