@@ -20,6 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import replacing, write_csv
 
 DATA = Path("data")  # relative to the project's root, where DVC runs every stage
+REPORTS = "reports"  # a dataset's folder of what git keeps
 
 COLUMNS: dict[str, pa.DataType] = {
     # what it is
@@ -76,7 +77,7 @@ def dataset_folder(dataset: str) -> Path:
 
 def reports_folder(dataset: str) -> Path:
     """Return the folder of a dataset's reports, which git keeps."""
-    return DATA / dataset / "reports"
+    return DATA / dataset / REPORTS
 
 
 def samples_path(dataset: str) -> Path:
