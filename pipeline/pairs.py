@@ -42,6 +42,10 @@ class Pairs(NamedTuple):
     b: NDArray[np.int64]
     distance: NDArray[np.int32]
 
+    def where(self, keep: NDArray[np.bool_]) -> Pairs:
+        """Return the pairs for which `keep` is true."""
+        return Pairs(self.a[keep], self.b[keep], self.distance[keep])
+
 
 class Run(NamedTuple):
     """`mask` bits, standing at bit `source`, that move to bit `target`."""
@@ -119,7 +123,7 @@ def expand(found: Pairs, inverse: NDArray[np.intp], most: int | None = None) -> 
     a, b, d = a[order], b[order], d[order]
     fresh = a != b
     fresh[1:] &= (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-    return Pairs(a[fresh], b[fresh], d[fresh])
+    return Pairs(a, b, d).where(fresh)
 
 
 def _products(left: Ints, left_counts: Ints, right: Ints, right_counts: Ints) -> tuple[Ints, ...]:

@@ -1,0 +1,239 @@
+"""Stage: parts between which nothing leaks, decisions applied, and the proof of both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.decisions import Verdict, read_decisions, verdicts
+from pipeline.draw import PARTS, draw_folds, draw_parts
+from pipeline.duplicates import Contents, Ints, contents_of, mark
+from pipeline.errors import PipelineError, Stage
+from pipeline.files import write_csv, write_json
+from pipeline.groups import Groups, Origin, groups_of, origins_of
+from pipeline.leaks import Audit, Bools, residual_method
+from pipeline.links import Links, read_links
+from pipeline.params import Dedupe, Split, load_params, section
+from pipeline.samples import dataset_folder, read_samples, reports_folder
+
+HEADER = ("sample_id", "content_id", "label", "part", "group", "reason")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where each of n samples went: `part` is train, valid, test or out with its `reason`."""
+
+    part: list[str]
+    label: list[str]
+    group: list[str]
+    reason: list[str]
+    fold: list[int] | None  # -1 outside train and valid
+    groups: Groups  # of the samples that are in, in their order
+    moved: int  # groups that chance had put elsewhere, moved so that no class lacks a part
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A dataset as dedupe left it: samples, their contents, links, clusters and its params."""
+
+    samples: pa.Table
+    contents: Contents
+    links: Links
+    clusters: Ints  # (n,) of samples
+    policy: Dedupe
+
+
+def split(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Parts:
+    """Put every sample into a part, or out with a reason.
+
+    Raises PipelineError when a class has too few groups, or the publisher has no test part.
+    """
+    samples, n = marked.samples, marked.contents.of.size
+    is_test = _official_test(samples) if params.method == "official" else np.zeros(n, bool)
+    contents = contents_of(samples, is_test)  # a test picture is never removed for a train one
+    marks = mark(samples, contents, marked.links.near, marked.policy.remove_within, said)
+    reason = np.array(marks.reason, dtype="U32")
+    origins = origins_of(samples, params.group_column, params.group_pattern)
+    if params.method == "official":
+        _keep_apart(reason, is_test, marked.clusters, origins)
+    rows = np.flatnonzero(reason == "")
+    content_ids = samples["content_id"].take(pa.array(rows)).to_pylist()
+    if params.method == "random":
+        groups = groups_of(contents.of[rows], [], content_ids)
+    else:
+        known = [origin._replace(number=origin.number[rows]) for origin in origins]
+        groups = groups_of(marked.clusters[rows], known, content_ids)
+    labels = np.array(marks.label)[rows]
+    part, moved = draw_parts(groups, labels, is_test[rows], params)
+    where = np.full(n, "out", dtype="U8")
+    where[rows] = part
+    group = np.full(n, "", dtype=object)
+    group[rows] = np.array(groups.keys, dtype=object)[groups.of]
+    fold = None
+    if params.folds is not None:
+        folds = np.full(n, -1)
+        folds[rows] = draw_folds(groups, labels, part != "test", params)
+        fold = folds.tolist()
+    return Parts(where.tolist(), marks.label, group.tolist(), reason.tolist(), fold, groups, moved)
+
+
+def _official_test(samples: pa.Table) -> Bools:
+    parts = samples["official_part"].to_pylist()
+    unknown = sorted({str(part) for part in parts} - {"train", "test"})
+    if unknown:
+        raise PipelineError(f"method official: official_part is {unknown[0]}, not train or test")
+    is_test = np.array([part == "test" for part in parts], bool)
+    if is_test.all() or not is_test.any():
+        raise PipelineError("method official: the publisher's test or train part has no samples")
+    return is_test
+
+
+def _keep_apart(
+    reason: np.ndarray, is_test: Bools, clusters: Ints, origins: Sequence[Origin]
+) -> None:
+    """Put out what the publisher's train part shares with the test part."""
+    test = is_test & (reason == "")
+    train = ~is_test & (reason == "")
+    reason[train & np.isin(clusters, clusters[test])] = "duplicate-of-test"
+    for origin in origins:
+        shared = origin.number[test & (origin.number >= 0)]
+        reason[(reason == "") & ~is_test & np.isin(origin.number, shared)] = "group-in-test"
+
+
+def leak_of(marked: Marked, parts: Parts, params: Split) -> dict[str, Any]:
+    """Return the leak audit: before, as the publisher had it, after, and what stays unseen."""
+    part = np.array(parts.part)
+    origins = origins_of(marked.samples, params.group_column, params.group_pattern)
+    numbers = [origin.number for origin in origins]
+    audit = Audit(marked.contents.of, marked.links, marked.policy, numbers)
+    held_out = np.count_nonzero((part == "valid") | (part == "test"))
+    size = round(held_out / np.count_nonzero(part != "out") * part.size)
+    ids = marked.samples["sample_id"].to_pylist()
+    leak: dict[str, Any] = {"before": audit.of_random_splits(ids, size, params.seed)}
+    if params.method == "official":
+        is_test = _official_test(marked.samples)
+        leak["publisher"] = audit.shares(~is_test, is_test)
+    leak["after"] = {
+        name: audit.shares(part == "train", part == name)
+        for name in ("valid", "test")
+        if name in parts.part
+    }
+    return leak | {"residual_method": residual_method(marked.policy)}
+
+
+def report_of(marked: Marked, parts: Parts, params: Split) -> dict[str, Any]:
+    """Return the metrics: sizes and balance of the parts, groups, reasons to be out, the leak."""
+    rows = [row for row, part in enumerate(parts.part) if part != "out"]
+    part = np.array(parts.part)[rows]
+    classes, label = np.unique(np.array(parts.label)[rows], return_inverse=True)
+    in_class = np.bincount(label, minlength=classes.size)
+    sizes = np.bincount(parts.groups.of)
+    out = Counter(why for why in parts.reason if why)
+    described = {}
+    for name in PARTS:
+        here = part == name
+        of_class = np.bincount(label[here], minlength=classes.size)
+        described[name] = {
+            "samples": int(here.sum()),
+            "share": round(float(here.mean()), 4),
+            "groups": int(np.unique(parts.groups.of[here]).size),
+            "classes": int((of_class > 0).sum()),
+            "smallest_class": int(of_class.min()),
+            # of one class's share here from the part's own share
+            "largest_imbalance": round(float(np.abs(of_class / in_class - here.mean()).max()), 4),
+        }
+    return {
+        "method": params.method,
+        "parts": described,
+        "out": dict(sorted(out.items())),
+        "groups": {
+            "count": int(sizes.size),
+            "largest": int(sizes.max()),
+            "joined": int(parts.groups.is_joined.sum()),
+            "moved_for_a_class": parts.moved,
+        },
+        "leak": leak_of(marked, parts, params),
+    }
+
+
+def read_marked(dataset: str) -> Marked:
+    """Read what dedupe left of a dataset.
+
+    Raises PipelineError when a table is missing or they are not of the same samples.
+    """
+    samples = read_samples(dataset, images=False)
+    path = dataset_folder(dataset) / "dedupe.parquet"
+    try:
+        table = pq.read_table(path)
+        policy = Dedupe.model_validate_json(table.schema.metadata[b"policy"])
+        clusters = np.asarray(table["cluster"])
+        same = table["sample_id"].equals(samples["sample_id"])
+    except FileNotFoundError as error:
+        raise PipelineError(f"{path}: no such file; run `dvc repro dedupe@{dataset}`") from error
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise PipelineError(f"{path}: not a table of dedupe: {error}") from error
+    if not same:
+        raise PipelineError(f"{path}: of other samples; run dedupe again")
+    contents = contents_of(samples)
+    return Marked(samples, contents, read_links(dataset, samples, contents), clusters, policy)
+
+
+def check_decisions(path: Path, said: Mapping[str, Verdict], marked: Marked) -> int:
+    """Return how many decisions are about pictures that are not here (any more).
+
+    Raises PipelineError when a picture is relabelled to a class that no sample has.
+    """
+    known = set(marked.samples["label"].to_pylist())
+    for content_id, verdict in said.items():
+        if verdict.label is not None and verdict.label not in known:
+            raise PipelineError(
+                f"{path}: {content_id[:12]} is relabelled {verdict.label!r}; "
+                f"classes: {', '.join(sorted(known))}"
+            )
+    return len(said.keys() - set(marked.contents.ids))
+
+
+@click.command(cls=Stage)
+@click.argument("dataset")
+def main(dataset: str) -> None:
+    """Split a dataset into parts between which nothing leaks.
+
+    Applies decisions.csv, keeps groups whole, and measures the leak before and after.
+
+    \b
+    Example:
+      python -m pipeline.split dances
+    """
+    params: Split = section(load_params().split, dataset, "split")
+    marked = read_marked(dataset)
+    path = dataset_folder(dataset) / "decisions.csv"
+    said = verdicts(read_decisions(path))
+    unknown = check_decisions(path, said, marked)
+    parts = split(marked, params, said)
+    columns: list[Sequence[object]] = [
+        marked.samples["sample_id"].to_pylist(),
+        marked.samples["content_id"].to_pylist(),
+        parts.label,
+        parts.part,
+        parts.group,
+        parts.reason,
+    ]
+    if parts.fold is not None:
+        columns.append([number if number >= 0 else "" for number in parts.fold])
+    header = HEADER if parts.fold is None else (*HEADER, "fold")
+    write_csv(dataset_folder(dataset) / "split.csv", header, zip(*columns, strict=True))
+    report = report_of(marked, parts, params)
+    report["decisions"] = {"pictures": len(said), "of_no_sample": unknown}
+    write_json(reports_folder(dataset) / "split.json", report)
+
+
+if __name__ == "__main__":
+    main()
