@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import click
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
 from pipeline.intake import Picture, Tally, in_order, picture_files, shown, take_in
-from pipeline.ledger import Attempt, read_ledger
+from pipeline.ledger import Attempt, provenance, read_ledger
 from pipeline.params import load_params
 from pipeline.progress import Progress
 from pipeline.samples import (
@@ -49,17 +49,11 @@ class Dance:
     refused: tuple[Attempt, ...]
 
 
-def dance_of(key: str, name: str, attempts: Iterable[Attempt]) -> Dance:
+def dance_of(key: str, name: str, attempts: Sequence[Attempt]) -> Dance:
     """Sort a ledger's attempts; a URL is refused when the last word on it says so."""
-    stored: dict[str, Attempt] = {}
-    latest: dict[str, Attempt] = {}
-    for attempt in attempts:
-        if attempt.outcome == "stored" and attempt.sha256:
-            stored.setdefault(attempt.sha256, attempt)
-        if attempt.outcome != "retry":
-            latest[attempt.source_url] = attempt
+    latest = {attempt.source_url: attempt for attempt in attempts if attempt.outcome != "retry"}
     refused = tuple(attempt for attempt in latest.values() if attempt.outcome == "refused")
-    return Dance(key, name, stored, refused)
+    return Dance(key, name, provenance(attempts), refused)
 
 
 @dataclass

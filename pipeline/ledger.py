@@ -16,7 +16,7 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +64,24 @@ class Attempt:
     def file_name(self) -> str:
         """The name of the picture's file: its sha256, and an extension by its content."""
         return f"{self.sha256}{EXTENSIONS[str(self.format)]}"
+
+
+def provenance(attempts: Iterable[Attempt]) -> dict[str, Attempt]:
+    """Return the attempt that says where each picture is from, by sha256.
+
+    Of all URLs that gave the same bytes it is one whose licence is known, then the best ranked;
+    which of them came first over the network says nothing.
+    """
+    best: dict[str, Attempt] = {}
+    for attempt in attempts:
+        if attempt.outcome in ("stored", "duplicate") and attempt.sha256:
+            best[attempt.sha256] = min(best.get(attempt.sha256, attempt), attempt, key=_standing)
+    return best
+
+
+def _standing(attempt: Attempt) -> tuple[bool, int, str, str, str]:
+    is_unlicensed = attempt.licence is None
+    return is_unlicensed, attempt.rank, attempt.engine, attempt.query, attempt.source_url
 
 
 _KEYS = frozenset(field.name for field in fields(Attempt))
@@ -180,7 +198,8 @@ class Ledger:
         words = self.latest.values()
         here = sum(word.outcome != "refused" and word.sha256 in self.stored for word in words)
         refused = Counter(str(word.reason) for word in words if word.outcome == "refused")
-        licences = Counter(word.licence or "unknown" for word in self.stored.values())
+        told = provenance(word for word in words if word.sha256 in self.stored)
+        licences = Counter(attempt.licence or "unknown" for attempt in told.values())
         return {
             "asked": asked,
             "stored": len(self.stored),
