@@ -275,7 +275,8 @@ class Train(Model):
 class Evaluate(Model):
     """What is measured."""
 
-    top_losses: int = Field(default=48, ge=1)
+    top_losses: int = Field(default=48, ge=1)  # pictures to look at
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
 
 
 class Params(Model):

@@ -1,0 +1,66 @@
+"""What a machine computes on, and how: every choice is said, none is silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.errors import PipelineError
+from pipeline.params import Train
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a network is trained."""
+
+    device: torch.device
+    dtype: torch.dtype | None  # of autocast; None: float32 throughout
+    channels_last: bool
+
+    def __str__(self) -> str:
+        """Describe the choice in a line."""
+        name = self.device.type
+        if name == "cuda":
+            name = f"cuda ({torch.cuda.get_device_name(self.device)})"
+        elif name == "cpu":
+            name = f"cpu ({torch.get_num_threads()} threads)"
+        order = "channels-last" if self.channels_last else "channels-first"
+        return f"on {name}, {'fp32' if self.dtype is None else 'bf16'}, {order}"
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """Return the device to compute on: the wanted one, or cuda, else mps, else the CPU.
+
+    Raises PipelineError when the wanted one is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return torch.device(next(name for name, is_there in there.items() if is_there))
+    if not there[wanted]:
+        raise PipelineError(f"device is {wanted}, which torch does not find on this machine")
+    return torch.device(wanted)
+
+
+def choose(params: Train) -> Compute:
+    """Return where and how to train: what `params` say, and for `auto` what pays."""
+    device = pick_device(params.device)
+    fast = params.precision == "bf16" or (params.precision == "auto" and has_fast_bf16(device))
+    last = params.channels_last
+    # mps gains nothing from channels-last; the others' convolutions want it.
+    is_last = device.type != "mps" if last == "auto" else last == "on"
+    return Compute(device, torch.bfloat16 if fast else None, is_last)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Tell whether bf16 is computed by the device, not imitated."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":  # torch tells by private names alone, which may go
+        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, name, bool)() for name in asked)
+    return False

@@ -1,0 +1,153 @@
+"""The two stages of a training on fastai's Learner: find a rate, then one cycle."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from fastai.callback.schedule import LRFinder, valley
+from fastai.learner import Learner, Recorder
+
+from pipeline.checkpoint import State
+from pipeline.model import History, Saver, Schedule, freeze_body, group_rates
+from pipeline.params import Train
+from pipeline.progress import Progress
+
+Rate = float | tuple[float, float] | Literal["auto"]
+
+FINDER_RATES = (1e-6, 1.0)
+FINDER_SKIP = (0.1, 5)  # share at the start and points at the end that fastai's suggestion ignores
+FALLBACK_RATE = 1e-3  # fastai's default, where the finder's curve has no valley
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stage: which layers learn, for how long, how fast."""
+
+    name: str
+    layers: Literal["head", "all"]
+    epochs: int
+    rate: Rate
+
+
+def plans(params: Train, is_pretrained: bool) -> list[Plan]:
+    """Return the stages; a body that knows nothing yet is never frozen."""
+    layers: Literal["head", "all"] = "head" if is_pretrained else "all"
+    first = Plan("stage_1", layers, params.frozen_epochs, params.frozen_lr)
+    second = Plan("stage_2", "all", params.unfrozen_epochs, params.unfrozen_lr)
+    return [plan for plan in (first, second) if plan.epochs]
+
+
+class Changed(Protocol):
+    """Is told of every row; when `is_whole`, the state is one to go on from."""
+
+    def __call__(self, state: State, *, is_whole: bool) -> None:
+        """Write down what there is."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A training under way."""
+
+    learner: Learner
+    params: Train
+    classes: int
+    state: State
+    changed: Changed
+
+    def run(self, stages: list[Plan]) -> None:
+        """Run the stages from where the state stands to the end."""
+        state = self.state
+        if state.model:
+            self.learner.model.load_state_dict(state.model)
+        for index in range(state.stage, len(stages)):
+            plan = stages[index]
+            if plan.layers == "head":
+                freeze_body(self.learner)
+            else:
+                self.learner.unfreeze()
+            if index not in state.rates:
+                self.find(plan, index)
+                self.changed(state, is_whole=False)
+            if state.epoch:
+                self.learner.opt.opt.state = _by_weight(self.learner, state.optimiser)
+            self.cycle(plan, index)
+
+    def find(self, plan: Plan, index: int) -> None:
+        """Record the learning rate finder's curve and suggestion; settle the stage's rate."""
+        state, steps = self.state, self.params.lr_find_steps
+        suggested = None
+        if steps:
+            recorder = Recorder()
+            schedule = Schedule(self.params.seed, index, "finder")
+            cbs = [schedule, LRFinder(*FINDER_RATES, steps), recorder]
+            with self.learner.no_logging():
+                self.learner.fit(steps // len(self.learner.dls.train) + 1, cbs=cbs)
+            curve = [
+                (float(lr), float(loss))
+                for lr, loss in zip(recorder.lrs, recorder.losses, strict=True)
+                if math.isfinite(loss)
+            ]
+            state.finder += [[plan.name, lr, loss] for lr, loss in curve]
+            useful = curve[int(FINDER_SKIP[0] * steps) : -FINDER_SKIP[1]]
+            if len(useful) > 2:
+                rates, values = zip(*useful, strict=True)
+                suggested = valley(torch.tensor(rates), torch.tensor(values), steps)[0]
+        state.suggested[index] = suggested
+        found = FALLBACK_RATE if suggested is None else suggested
+        state.rates[index] = found if plan.rate == "auto" else plan.rate
+
+    def cycle(self, plan: Plan, index: int) -> None:
+        """Run one stage's cycle from the epoch that the state stands at."""
+        state, learner = self.state, self.learner
+
+        def write(row: dict[str, float | None]) -> None:
+            state.history.append([len(state.history) + 1, plan.name, *row.values()])
+            self.changed(state, is_whole=False)
+
+        def save(epochs_done: int) -> None:
+            state.epoch, state.optimiser = epochs_done, _by_place(learner)
+            if epochs_done == plan.epochs:
+                state.stage, state.epoch, state.optimiser = index + 1, 0, {}
+            state.model = {name: value.cpu() for name, value in learner.model.state_dict().items()}
+            self.changed(state, is_whole=True)
+
+        batches = learner.dls.train
+        total = (plan.epochs - state.epoch) * len(batches) * batches.bs
+        with Progress(f"{plan.name} ({plan.layers} layers)", total) as progress:
+            learner.fit_one_cycle(
+                plan.epochs,
+                group_rates(state.rates[index]),
+                start_epoch=state.epoch,
+                cbs=[
+                    Schedule(self.params.seed, index),
+                    History(self.classes, write, progress.advance),
+                    Saver(save),
+                ],
+            )
+
+
+def _weights(learner: Learner) -> list[Any]:
+    return [weight for group in learner.opt.param_lists for weight in group]
+
+
+def _by_place(learner: Learner) -> dict[int, dict[str, Any]]:
+    """Return the optimiser's memory by the place of each weight."""
+    memory = learner.opt.opt.state
+    return {
+        place: {name: value.cpu() for name, value in memory[weight].items()}
+        for place, weight in enumerate(_weights(learner))
+        if weight in memory
+    }
+
+
+def _by_weight(learner: Learner, memory: dict[int, dict[str, Any]]) -> Any:
+    state: Any = defaultdict(dict)
+    weights = _weights(learner)
+    for place, values in memory.items():
+        device = weights[place].device
+        state[weights[place]] = {name: value.to(device) for name, value in values.items()}
+    return state
