@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
-from pipeline import listing
 from pipeline.downloads import Downloads
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
 from pipeline.intake import Picture, Tally, in_order, shown, take_in
-from pipeline.listing import Entry
+from pipeline.listing import Entry, listed
 from pipeline.params import Folder, load_params, section
 from pipeline.progress import Progress
 from pipeline.samples import (
@@ -26,21 +25,6 @@ from pipeline.samples import (
 )
 
 BYTES_A_PIXEL = 8  # of the largest file that is opened: 16 bits in four channels, uncompressed
-
-
-def listed(params: Folder) -> list[Entry]:
-    """List a dataset's pictures in the order of their ids.
-
-    Raises PipelineError when there is no such folder or table, or a table without its columns.
-    """
-    root = Path(params.path)
-    if not root.is_dir():
-        raise PipelineError(f"{root}: no such folder")
-    if params.table is None:
-        entries = listing.of_folder(root, params.layout)
-    else:
-        entries = listing.of_table(root, params.table, params.columns)
-    return sorted(entries, key=lambda entry: entry.sample_id)
 
 
 def read(path: Path, params: Folder) -> Picture | Rejected:

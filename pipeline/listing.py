@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import PipelineError, Rejected
 from pipeline.intake import picture_files, shown
-from pipeline.params import TableColumn
+from pipeline.params import Folder, TableColumn
 from pipeline.table import Table
 
 # Where a table may keep its pictures' paths or URLs; `columns: {image: ...}` names another.
@@ -48,6 +48,21 @@ def _is_url(place: str) -> bool:
     return place.lower().startswith(("http://", "https://"))
 
 
+def listed(params: Folder) -> list[Entry]:
+    """List a dataset's pictures in the order of their ids.
+
+    Raises PipelineError when there is no such folder or table, or a table without its columns.
+    """
+    root = Path(params.path)
+    if not root.is_dir():
+        raise PipelineError(f"{root}: no such folder")
+    if params.table is None:
+        entries = of_folder(root, params.layout)
+    else:
+        entries = of_table(root, params.table, params.columns)
+    return sorted(entries, key=lambda entry: entry.sample_id)
+
+
 def of_folder(root: Path, layout: str = "class") -> list[Entry]:
     """List the files under `root`: `<class>/...` or, with `part/class`, `<part>/<class>/...`.
 
@@ -55,10 +70,15 @@ def of_folder(root: Path, layout: str = "class") -> list[Entry]:
     """
     entries = [_of_file(path.relative_to(root), layout) for path in picture_files(root)]
     labels = {entry.label for entry in entries if not entry.refused}
-    if len(labels) > 1 and layout == "class" and {label.lower() for label in labels} <= set(PARTS):
+    if layout == "class" and are_parts(labels):
         names = ", ".join(sorted(labels))
         raise PipelineError(f"{root}: {names} are parts, not classes; say layout: part/class")
     return entries
+
+
+def are_parts(names: Collection[str]) -> bool:
+    """Say whether folders of these names are a publisher's parts rather than classes."""
+    return len(names) > 1 and {name.lower() for name in names} <= set(PARTS)
 
 
 def _of_file(path: Path, layout: str) -> Entry:
