@@ -107,7 +107,7 @@ def test_words_from_the_web_stay_words() -> None:
 
 
 def test_a_split_of_other_samples(written: Path) -> None:
-    with pytest.raises(PipelineError, match="names 1 samples .* lacks, kathak/z"):
+    with pytest.raises(PipelineError, match=r"names 1 samples .* lacks, kathak/z"):
         credits.credits_of([], {"kathak/z": "train"})
     (written / "data/dances/split.csv").unlink()
     assert "split.csv: no such file; run `dvc repro`" in run()
