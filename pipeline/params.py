@@ -29,6 +29,7 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, lt=10)]  # a learning rate
+Rates = Annotated[list[Rate], Field(min_length=2, max_length=2)]
 
 
 class Model(BaseModel):
@@ -249,7 +250,8 @@ class Train(Model):
     frozen_epochs: int = Field(ge=0)
     unfrozen_epochs: int = Field(ge=0)
     frozen_lr: Rate | Literal["auto"] = 0.003  # auto: what the learning rate finder suggests
-    unfrozen_lr: Rate | Literal["auto"] | tuple[Rate, Rate] = 0.003  # two: first and last layers'
+    unfrozen_lr: Literal["auto"] | Rates = [1e-5, 1e-4]  # first layers' and last layers'
+    scratch_lr: Rate | Literal["auto"] = 0.003  # of both stages where weights are none
     weight_decay: float = Field(default=0.01, ge=0)
     label_smoothing: float = Field(default=0, ge=0, lt=1)
     mixup: float = Field(default=0, ge=0)  # of its Beta distribution; 0: none
@@ -267,7 +269,7 @@ class Train(Model):
             raise ValueError(
                 "frozen_epochs and unfrozen_epochs are both 0: nothing would be trained"
             )
-        if "auto" in (self.frozen_lr, self.unfrozen_lr) and not self.lr_find_steps:
+        if "auto" in (self.frozen_lr, self.unfrozen_lr, self.scratch_lr) and not self.lr_find_steps:
             raise ValueError("a learning rate is auto but lr_find_steps is 0")
         return self
 
@@ -315,7 +317,7 @@ def validate(values: Mapping[str, Any], name: str = str(PARAMS)) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise PipelineError(_one_line(error, name)) from error
+        raise PipelineError(_one_line(error, name, values)) from error
 
 
 def section(sections: Mapping[str, Any], dataset: str, stage: str) -> Any:
@@ -329,9 +331,9 @@ def section(sections: Mapping[str, Any], dataset: str, stage: str) -> Any:
     return sections[dataset]
 
 
-def _one_line(error: ValidationError, name: str) -> str:
+def _one_line(error: ValidationError, name: str, values: Mapping[str, Any]) -> str:
     first, *more = error.errors()
-    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    key = _key_of(first["loc"], values, is_missing=first["type"] == "missing")
     found = first["input"]
     if first["type"] == "extra_forbidden":
         allowed = _fields_at(first["loc"][:-1])
@@ -349,6 +351,20 @@ def _one_line(error: ValidationError, name: str) -> str:
         text = f"found {shown if len(shown) < 60 else shown[:57] + '...'}; {first['msg']}"
     others = f" (and {len(more)} more)" if more else ""
     return f"{name}: {key}: {text}{others}"
+
+
+def _key_of(location: tuple[int | str, ...], values: Any, *, is_missing: bool) -> str:
+    """Return the dotted key; pydantic's location also names the branches of a union."""
+    parts = []
+    for part in location:
+        if isinstance(values, Mapping) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+        elif not is_missing or part != location[-1]:
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
