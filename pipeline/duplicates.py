@@ -119,7 +119,8 @@ def mark(
     _, label = np.unique(np.array(labels), return_inverse=True)
     component = components(m, near.a, near.b)
     is_several = _holds_several(contents.of, label, m)
-    is_decided = ~is_several & (np.isin(action, ["keep", "keeper"]) | (action[centre] == "keeper"))
+    is_keeper = (action == "keeper") & ~is_several
+    is_decided = ~is_several & ((action == "keep") | is_keeper | is_keeper[centre])
     is_gone = action == "delete"
     here = ~is_gone[contents.of]
     is_mixed = _holds_several(component[contents.of[here]], label[here], m)[component]
@@ -155,7 +156,8 @@ def stars(
     one, other, bits = one[order], other[order], bits[order]
     starts = np.flatnonzero(np.diff(one, prepend=-1))
     is_open = ~is_kept
-    for start, end in zip(starts, [*starts[1:], one.size], strict=True):
+    ends = np.append(starts, one.size)[1:]
+    for start, end in zip(starts, ends, strict=True):
         content = one[start]
         if centre[content] != content:
             continue

@@ -71,14 +71,15 @@ def groups_of(clusters: Ints, origins: Sequence[Origin], content_ids: Sequence[s
     n = clusters.size
     a, b, nodes = [np.arange(n)], [n + clusters], n + int(clusters.max(initial=-1)) + 1
     for origin in origins:
-        known = np.flatnonzero(origin.number >= 0)
-        a.append(known)
-        b.append(nodes + origin.number[known])
+        rows = np.flatnonzero(origin.number >= 0)
+        a.append(rows)
+        b.append(nodes + origin.number[rows])
         nodes += len(origin.values)
     of = components(nodes, np.concatenate(a), np.concatenate(b))[:n]
     _, of = np.unique(of, return_inverse=True)
     count = int(of.max(initial=-1)) + 1
-    keys, is_joined = [""] * count, np.zeros(count, bool)
+    keys = [""] * count
+    is_joined: NDArray[np.bool_] = np.zeros(count, bool)
     for origin in reversed(origins):  # what is written last stays: the first value of the first
         known = origin.number >= 0
         values = np.unique(np.column_stack([of[known], origin.number[known]]), axis=0)

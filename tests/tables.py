@@ -1,0 +1,89 @@
+"""Small tables of samples for the tests of what comes after the border."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, ImageDraw
+
+from pipeline.samples import COLUMNS, samples_path, writing_samples
+
+
+def content(name: object) -> str:
+    """Return a content id for a name."""
+    return hashlib.sha256(str(name).encode()).hexdigest()
+
+
+def sample(name: object, label: str = "a", **more: Any) -> dict[str, Any]:
+    """Return a row; its content is of its name unless told."""
+    return {
+        "sample_id": f"{label}/{name}",
+        "content_id": content(name),
+        "image": {"bytes": b"", "path": "none.png"},
+        "label": label,
+        "label_name": label.upper(),
+        "width": 30,
+        "height": 40,
+        **more,
+    }
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Return rows as samples without their pictures."""
+    wanted = {name: kind for name, kind in COLUMNS.items() if name != "image"}
+    found = [{name: row.get(name) for name in wanted} for row in rows]
+    return pa.Table.from_pylist(found, schema=pa.schema(list(wanted.items())))
+
+
+def write(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as a dataset's samples."""
+    with writing_samples(samples_path(dataset)) as writer:
+        for row in rows:
+            writer.add(row)
+    return samples_path(dataset)
+
+
+def drawn(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
+    """Draw a picture of smooth light and a few shapes, different for each seed."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 255, (5, 6, 3)).astype(np.uint8)
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    for _ in range(6):
+        x, y, radius = (
+            int(random.integers(*ends)) for ends in ((0, size[0]), (0, size[1]), (10, 60))
+        )
+        colour = tuple(random.integers(0, 255, 3).tolist())
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    return image
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    """Return a picture as a file's bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def picture(name: str, image: Image.Image, label: str = "a", **more: Any) -> dict[str, Any]:
+    """Return a row with a real picture; its content is of its bytes."""
+    options = {"quality": more.pop("quality", 92)}
+    data = encoded(image, **options)
+    return sample(
+        name,
+        label,
+        content_id=hashlib.sha256(data).hexdigest(),
+        image={"bytes": data, "path": f"{name}.jpg"},
+        width=image.width,
+        height=image.height,
+        original_width=image.width,
+        original_height=image.height,
+        original_bytes=len(data),
+        **more,
+    )
