@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.archives import Member, members
 from pipeline.errors import PipelineError, Rejected
@@ -24,8 +24,7 @@ _WRITER = re.compile(r"usr_?(\d{1,9})", re.IGNORECASE)
 _APPLE_DOUBLE = b"\0\5\x16\7"
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A member that is to become a sample, and what its name and labels say of it."""
 
     sample_id: str  # the member's path without extension

@@ -9,8 +9,8 @@ Java for every line and pen of 2 pixels or more; for 1 pixel Java has another ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,103 +19,68 @@ from pipeline.bitmap import Bitmap
 from pipeline.errors import Rejected
 
 Ints = npt.NDArray[np.int64]
-Strokes = Sequence[npt.NDArray[np.float64]]  # (n, 2) each, in tablet points
+Floats = npt.NDArray[np.float64]
 
 MARGIN = 5  # white pixels around the vertices, as HP left
 MAX_SIDE = 4096  # pixels
 MAX_INK = 20_000_000  # pixels inked, one that is crossed twice counting twice
+CANVAS = 32_000_000  # pixels drawn on at once, a byte each
 NEAR = 31  # lines up to so many pixels in x and in y are tabled; pens seldom move further
 
 
-@dataclass(frozen=True, slots=True)
-class Canvas:
-    """A letter whose vertices are whole pixels: what is left to do is to draw it."""
+class Outline(NamedTuple):
+    """A letter as the pen wrote it: strokes of (n, 2) tablet points, and points per inch."""
 
-    width: int
-    height: int
-    starts: Ints  # (lines, 2): x, y
-    ends: Ints  # (lines, 2)
+    strokes: Sequence[Floats]
+    points_per_inch: tuple[float, float]
 
 
-def place(
-    strokes: Strokes, points_per_inch: tuple[float, float], dpi: float, y_axis: str = "down"
-) -> Canvas:
-    """Put strokes on whole pixels, the least x and y at `MARGIN`.
+class Renderer:
+    """Draws at a resolution with a pen of a width in pixels; holds the ink of all short lines.
 
-    A stroke of one point is a dot. Raises Rejected: "no-ink", "too-many-pixels".
+    A picture has the natural size of what was written: its extent in pixels, and `MARGIN` on
+    every side. A stroke of one point is a dot.
     """
-    strokes = [stroke for stroke in strokes if len(stroke)]
-    if not strokes:
-        raise Rejected("no-ink", "no pen-down point")
-    points = strokes[0] if len(strokes) == 1 else np.concatenate(strokes)
-    if y_axis == "up":
-        points = points * (1.0, -1.0)
-    low = points.min(axis=0)
-    pixels = np.floor((points - low) * dpi / np.array(points_per_inch))
-    right, bottom = pixels.max(axis=0)
-    if not max(right, bottom) < MAX_SIDE - 2 * MARGIN:
-        side = f"{max(right, bottom):.3g}"
-        raise Rejected("too-many-pixels", f"{side} pixels on a side, at most {MAX_SIDE}")
-    vertices = pixels.astype(np.int64) + MARGIN
-    starts, ends = vertices[:-1], vertices[1:]
-    if len(strokes) > 1 or len(vertices) == 1:
-        starts, ends = _lines(vertices, np.array([len(stroke) for stroke in strokes]))
-    return Canvas(int(right) + 2 * MARGIN, int(bottom) + 2 * MARGIN, starts, ends)
 
-
-def _lines(vertices: Ints, lengths: Ints) -> tuple[Ints, Ints]:
-    """Return the lines within strokes, none between them; a lone point is a line to itself."""
-    lasts = lengths.cumsum() - 1
-    is_start = np.ones(len(vertices), np.bool_)
-    is_start[lasts[lengths > 1]] = False
-    starts = is_start.nonzero()[0]
-    ends = starts + 1
-    ends[np.isin(starts, lasts)] -= 1
-    return vertices[starts], vertices[ends]
-
-
-def render(
-    strokes: Strokes,
-    points_per_inch: tuple[float, float],
-    dpi: float = 250,
-    pen_width: int = 2,
-    y_axis: str = "down",
-) -> Bitmap:
-    """Draw strokes at their natural size: the extent in pixels, and `MARGIN` on every side.
-
-    Raises Rejected as `place` and `Pen.draw` do.
-    """
-    return Pen(pen_width).draw([place(strokes, points_per_inch, dpi, y_axis)])[0]
-
-
-class Pen:
-    """A pen of a width in pixels, with the ink of all short lines tabled."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, dpi: float = 250, pen_width: int = 2, y_axis: str = "down") -> None:
+        self.dpi = dpi
+        self.pen_width = pen_width
+        self.y_axis = y_axis
         side = np.arange(-NEAR, NEAR + 1)
         dx, dy = (grid.ravel() for grid in np.meshgrid(side, side))
-        self._counts, self._x, self._y = _pixels(dx, dy, width)
+        self._counts, self._x, self._y = _pixels(dx, dy, pen_width)
         self._firsts = self._counts.cumsum() - self._counts
 
-    def draw(self, letters: Sequence[Canvas]) -> list[Bitmap]:
-        """Draw letters, all in one scatter; memory is the widest times all heights, and the ink.
+    def draw(self, letters: Sequence[Outline]) -> list[Bitmap | Rejected]:
+        """Draw many letters with few calls of numpy, whose cost is by the call.
 
-        Raises Rejected "too-many-pixels" when the lines ink more than `MAX_INK` together.
+        A letter that cannot be drawn gives Rejected: "no-ink", "too-many-pixels".
         """
-        if not letters:
-            return []
-        starts = np.concatenate([letter.starts for letter in letters])
-        moves = np.concatenate([letter.ends for letter in letters]) - starts
-        tops = np.array([0, *(letter.height for letter in letters)]).cumsum()
-        pitch = -(-max(letter.width for letter in letters) // 8) * 8
-        rows = starts[:, 1] + tops[:-1].repeat([len(letter.starts) for letter in letters])
+        drawn: list[Bitmap | Rejected] = [Rejected("no-ink", "no pen-down point")] * len(letters)
+        inked = [n for n, letter in enumerate(letters) if any(map(len, letter.strokes))]
+        if inked:
+            page = _lay_out([letters[n] for n in inked], self)
+            for n in range(len(inked)):
+                drawn[inked[n]] = Rejected("too-many-pixels", page.excess(n))
+            for run in page.runs():
+                for n, bitmap in zip(run, self._draw(page, run), strict=True):
+                    drawn[inked[n]] = bitmap
+        return drawn
+
+    def _draw(self, page: _Page, run: range) -> list[Bitmap]:
+        """Draw neighbouring letters, one under the other, in one scatter."""
+        sizes = page.sizes[run.start : run.stop]
+        tops = np.append(0, sizes[:, 1].cumsum())
+        pitch = -(-int(sizes[:, 0].max()) // 8) * 8
+        first, *_, last = page.first_lines[run.start : run.stop + 1].tolist()
+        starts = page.starts[first:last]
+        rows = starts[:, 1] + tops[page.letters[first:last] - run.start]
         white = np.ones(int(tops[-1]) * pitch, np.uint8)
-        self._ink(white, rows * pitch + starts[:, 0], moves, pitch)
+        self._ink(white, rows * pitch + starts[:, 0], page.moves[first:last], pitch)
         packed = np.packbits(white).reshape(-1, pitch // 8)
         return [
-            Bitmap(letter.width, packed[top : top + letter.height, : -(-letter.width // 8)])
-            for letter, top in zip(letters, tops.tolist(), strict=False)
+            Bitmap(width, packed[top : top + height, : -(-width // 8)])
+            for top, (width, height) in zip(tops.tolist(), sizes.tolist(), strict=False)
         ]
 
     def _ink(self, white: npt.NDArray[np.uint8], places: Ints, moves: Ints, pitch: int) -> None:
@@ -123,26 +88,89 @@ class Pen:
         is_near = (np.abs(moves) <= NEAR).all(axis=1)
         if not is_near.all():
             far = moves[~is_near]
-            _check_ink(
-                float(np.abs(far).sum(axis=1).max() + 4 * self.width) * self.width * len(far)
-            )
-            counts, x, y = _pixels(far[:, 0], far[:, 1], self.width)
+            counts, x, y = _pixels(far[:, 0], far[:, 1], self.pen_width)
             white[places[~is_near].repeat(counts) + y * pitch + x] = 0
             places, moves = places[is_near], moves[is_near]
         keys = (moves[:, 1] + NEAR) * (2 * NEAR + 1) + moves[:, 0] + NEAR
         counts = self._counts[keys]
-        total = int(counts.sum())
-        _check_ink(total)
         offsets = self._y * pitch + self._x
         # The pixels of line i lie in the table from firsts[i] on, and in the result after those
         # of the lines before it.
         shifts = self._firsts[keys] - (counts.cumsum() - counts)
-        white[offsets[np.arange(total) + shifts.repeat(counts)] + places.repeat(counts)] = 0
+        white[offsets[np.arange(counts.sum()) + shifts.repeat(counts)] + places.repeat(counts)] = 0
 
 
-def _check_ink(pixels: float) -> None:
-    if pixels > MAX_INK:
-        raise Rejected("too-many-pixels", f"lines that ink {pixels:.3g} pixels, at most {MAX_INK}")
+class _Page(NamedTuple):
+    """Letters on whole pixels, each with its least x and y at `MARGIN`."""
+
+    sizes: Ints  # (letters, 2): width, height
+    ink: Floats  # (letters,): at most so many pixels inked
+    starts: Ints  # (lines, 2): x, y
+    moves: Ints  # (lines, 2)
+    letters: Ints  # (lines,): whose line
+    first_lines: Ints  # (letters + 1,): where the lines of a letter begin
+
+    def excess(self, letter: int) -> str:
+        """Say how a letter is beyond bounds."""
+        return f"more than {MAX_SIDE} on a side, or {self.ink[letter]:.3g} inked"
+
+    def runs(self) -> Iterator[range]:
+        """Give runs of letters that can be drawn on one canvas; letters beyond bounds are in none.
+
+        Memory is the widest times all heights, and the ink.
+        """
+        is_sound = (self.sizes <= MAX_SIDE).all(axis=1) & (self.ink <= MAX_INK)
+        first = width = height = 0
+        ink = 0.0
+        for n, (size, letter_ink, sound) in enumerate(
+            zip(self.sizes.tolist(), self.ink.tolist(), is_sound.tolist(), strict=True)
+        ):
+            width, height, ink = max(width, size[0]), height + size[1], ink + letter_ink
+            if sound and width * height <= CANVAS and ink <= MAX_INK:
+                continue
+            if first < n:
+                yield range(first, n)
+            first = n if sound else n + 1
+            (width, height), ink = (size, letter_ink) if sound else ((0, 0), 0.0)
+        if first < len(self.sizes):
+            yield range(first, len(self.sizes))
+
+
+def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
+    """Put letters on whole pixels; every one has a point."""
+    strokes = [stroke for letter in letters for stroke in letter.strokes if len(stroke)]
+    points = np.concatenate(strokes)
+    if renderer.y_axis == "up":
+        points = points * (1.0, -1.0)
+    counts = np.array([sum(map(len, letter.strokes)) for letter in letters])
+    firsts = counts.cumsum() - counts
+    owners = np.arange(len(letters)).repeat(counts)
+    per_inch = np.array([letter.points_per_inch for letter in letters])
+    low = np.minimum.reduceat(points, firsts)
+    extents = np.floor((np.maximum.reduceat(points, firsts) - low) * renderer.dpi / per_inch)
+    pixels = np.floor((points - low[owners]) * renderer.dpi / per_inch[owners])
+    vertices = np.minimum(pixels, MAX_SIDE).astype(np.int64) + MARGIN
+    # A line goes from every point to the next of its stroke; a lone point is a line to itself.
+    lengths = np.array([len(stroke) for stroke in strokes])
+    lasts = lengths.cumsum() - 1
+    is_start = np.ones(len(points), np.bool_)
+    is_start[lasts[lengths > 1]] = False
+    line_starts = is_start.nonzero()[0]
+    line_ends = line_starts + 1
+    line_ends[np.searchsorted(line_starts, lasts[lengths == 1])] -= 1
+    starts = vertices[line_starts]
+    moves = vertices[line_ends] - starts
+    line_owners = owners[line_starts]
+    first_lines = np.searchsorted(line_owners, np.arange(len(letters) + 1))
+    ink = (np.abs(moves).sum(axis=1) + 4.0 * renderer.pen_width) * renderer.pen_width
+    return _Page(
+        np.minimum(extents, MAX_SIDE).astype(np.int64) + 2 * MARGIN,
+        np.add.reduceat(ink, first_lines[:-1]),
+        starts,
+        moves,
+        line_owners,
+        first_lines,
+    )
 
 
 def _pixels(dx: Ints, dy: Ints, width: int) -> tuple[Ints, Ints, Ints]:
