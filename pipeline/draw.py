@@ -131,10 +131,10 @@ def draw_folds(groups: Groups, labels: Labels, is_in: Bools, params: Split) -> I
         found = np.unique(groups.of[inside[labels[inside] == name]]).size
         if found < count:
             raise PipelineError(f"split: class {name} has {found} groups for {count} folds")
-    draw = _draws(groups, params)
-    inside = inside[np.argsort(draw[groups.of[inside]], kind="stable")]
+    place = np.argsort(np.argsort(_draws(groups, params)))[groups.of]  # the rows' order is nothing
+    inside = inside[np.argsort(place[inside], kind="stable")]
     fold = np.full(groups.of.size, -1)
     kfold = StratifiedGroupKFold(count)
-    for number, (_, held) in enumerate(kfold.split(inside, labels[inside], groups.of[inside])):
+    for number, (_, held) in enumerate(kfold.split(inside, labels[inside], place[inside])):
         fold[inside[held]] = number
     return fold

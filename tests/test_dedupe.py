@@ -1,0 +1,246 @@
+"""dedupe marks and deletes nothing; what it hashes once it never decodes again."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageOps
+
+from pipeline import hashes
+from pipeline.dedupe import SCHEMA, main
+from pipeline.duplicates import contents_of
+from pipeline.errors import PipelineError
+from pipeline.files import read_json
+from pipeline.hashes import cache_path, hashes_of
+from pipeline.images import phash
+from pipeline.intake import picture_files, take_in
+from pipeline.links import Links, links_of, links_table, read_links, write_links
+from pipeline.pairs import Pairs
+from pipeline.samples import dataset_folder, samples_path
+from tests.tables import content, drawn, encoded, picture, sample, table, write
+
+
+def run(dataset: str) -> None:
+    result = CliRunner().invoke(main, [dataset])
+    assert result.exit_code == 0, result.output
+
+
+def marks(dataset: str) -> dict[str, dict[str, Any]]:
+    rows = pq.read_table(dataset_folder(dataset) / "dedupe.parquet").to_pylist()
+    return {row["sample_id"]: row for row in rows}
+
+
+def birds(mirrored: bool = False) -> list[dict[str, Any]]:
+    """Drawn pictures of two classes: an exact, a near and a mirrored copy, and a label conflict."""
+    rows = [picture(f"{n}", drawn(n), "ab"[n % 2]) for n in range(10)]
+    rows.append(picture("near", drawn(0).resize((160, 120)), "a", quality=75))
+    rows.append(rows[1] | {"sample_id": "b/copy"})
+    rows.append(picture("other", drawn(2).resize((200, 150)), "b"))
+    if mirrored:
+        rows.append(picture("mirror", ImageOps.mirror(drawn(3)), "b"))
+    return rows
+
+
+def test_every_sample_has_a_status_a_reason_and_a_keeper(project: Callable[..., Path]) -> None:
+    project(**{"dedupe.birds": {"method": "phash"}})
+    write("birds", birds())
+    run("birds")
+    table_ = pq.read_table(dataset_folder("birds") / "dedupe.parquet")
+    assert dict(zip(table_.schema.names, table_.schema.types, strict=True)) == SCHEMA
+    found = marks("birds")
+    assert len(found) == 13
+    near = found["a/near"]
+    assert (near["status"], near["reason"], near["keeper_id"]) == (
+        "remove",
+        "near-duplicate",
+        "a/0",
+    )
+    assert near["distance"] == (near["phash"] ^ found["a/0"]["phash"]).bit_count() <= 6
+    assert near["cluster"] == found["a/0"]["cluster"] != found["a/4"]["cluster"]
+    copy = found["b/copy"]
+    assert (copy["status"], copy["reason"], copy["keeper_id"]) == ("remove", "same-bytes", "b/1")
+    assert {found[name]["status"] for name in ("a/2", "b/other")} == {"conflict"}
+    for name in ("a/0", "b/1", "b/3", "a/4"):
+        assert (found[name]["status"], found[name]["keeper_id"]) == ("keep", name)
+    pairs = pq.read_table(dataset_folder("birds") / "pairs.parquet").to_pylist()
+    assert {(frozenset((row["a"], row["b"])), row["kind"]) for row in pairs} == {
+        (frozenset(("b/1", "b/copy")), "same"),
+        (frozenset(("a/0", "a/near")), "near"),
+        (frozenset(("a/2", "b/other")), "near"),
+    }
+    report = read_json(dataset_folder("birds") / "reports" / "dedupe.json")
+    assert report["removed"] == {"same-bytes": 1, "near-duplicate": 1}
+    assert report["conflicts"] == {"clusters": 1, "samples": 2}
+    assert report["samples"] == 13 and report["kept"] == 9
+    assert report["pairs"]["to_remove"] == 2
+
+
+def test_exact_looks_at_bytes_alone_and_decodes_nothing(project: Callable[..., Path]) -> None:
+    project(**{"dedupe.letters": {"method": "exact"}})
+    rows = [sample(n, content_id=content(n // 2)) for n in range(6)]  # no picture in them
+    write("letters", rows)
+    run("letters")
+    found = marks("letters")
+    assert [row["status"] for row in found.values()] == ["keep", "remove"] * 3
+    assert {row["phash"] for row in found.values()} == {None}
+    assert not cache_path("letters").exists()
+    policy = pq.read_schema(dataset_folder("letters") / "dedupe.parquet").metadata[b"policy"]
+    assert json.loads(policy)["method"] == "exact"
+
+
+def test_mirrored_pictures_are_grouped_and_never_removed(project: Callable[..., Path]) -> None:
+    for is_searched in (False, True):
+        project(**{"dedupe.birds": {"method": "phash", "mirror": is_searched}})
+        write("birds", birds(mirrored=True))
+        run("birds")
+        found = marks("birds")
+        assert found["b/mirror"]["status"] == found["b/3"]["status"] == "keep"
+        is_grouped = found["b/mirror"]["cluster"] == found["b/3"]["cluster"]
+        assert is_grouped == is_searched
+        kinds = pq.read_table(dataset_folder("birds") / "pairs.parquet")["kind"].to_pylist()
+        assert kinds.count("mirror") == is_searched
+
+
+def test_the_order_of_samples_does_not_matter(project: Callable[..., Path]) -> None:
+    project(**{"dedupe.birds": {"method": "phash"}})
+    rows = birds()
+    write("birds", rows)
+    run("birds")
+    first = marks("birds")
+    write("birds", [rows[n] for n in np.random.default_rng(0).permutation(len(rows))])
+    run("birds")
+    assert marks("birds") == first
+
+
+def test_a_second_run_decodes_only_what_is_new(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    seen: list[bytes] = []
+
+    def counted(data: bytes) -> int:
+        seen.append(data)
+        return phash(data)
+
+    monkeypatch.setattr(hashes, "phash", counted)
+    rows = birds()
+    samples = write("birds", rows)
+    ids = [row["content_id"] for row in rows]
+    first = hashes_of("birds", ids)
+    assert first.mirrored is None
+    assert len(seen) == 12, "the same bytes are decoded once"
+    assert np.array_equal(hashes_of("birds", ids).upright, first.upright)
+    assert len(seen) == 12
+    rows.append(picture("new", drawn(77), "b"))
+    write("birds", rows)
+    ids.append(rows[-1]["content_id"])
+    assert hashes_of("birds", ids).upright[-1] == phash(rows[-1]["image"]["bytes"])
+    assert len(seen) == 13
+    both = hashes_of("birds", ids, mirrored=True)
+    assert np.array_equal(both.upright[:-1], first.upright)
+    assert both.mirrored is not None
+    flipped = Image.open(io.BytesIO(rows[3]["image"]["bytes"])).transpose(
+        Image.Transpose.FLIP_LEFT_RIGHT
+    )
+    assert (int(both.mirrored[3]) ^ int(str(imagehash.phash(flipped)), 16)).bit_count() <= 4
+    samples.unlink()
+    assert np.array_equal(hashes_of("birds", ids).upright, both.upright), "all are known"
+
+
+def test_another_policy_or_a_damaged_cache_is_hashed_anew(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    rows = birds()
+    write("birds", rows)
+    ids = [row["content_id"] for row in rows]
+    first = hashes_of("birds", ids).upright
+    path = cache_path("birds")
+    wrong = pq.read_table(path)
+    zeros = wrong.set_column(1, "phash", pa.array([0] * wrong.num_rows, pa.uint64()))
+    pq.write_table(zeros, path)
+    assert not hashes_of("birds", ids).upright.any(), "the cache is what is read"
+    pq.write_table(zeros.replace_schema_metadata({"policy": "another decoder"}), path)
+    assert np.array_equal(hashes_of("birds", ids).upright, first)
+    path.write_bytes(path.read_bytes()[:100])
+    assert np.array_equal(hashes_of("birds", ids).upright, first)
+
+
+def test_a_picture_that_cannot_be_decoded_is_named_and_the_others_hashes_stay(
+    project: Callable[..., Path],
+) -> None:
+    project(**{"dedupe.birds": {"method": "phash"}})
+    rows = [picture(f"{n}", drawn(n)) for n in range(80)]
+    broken = encoded(drawn(99))[:900]
+    rows.append(sample("broken", content_id=content("broken"), image={"bytes": broken, "path": ""}))
+    write("birds", rows)
+    result = CliRunner().invoke(main, ["birds"])
+    assert result.exit_code == 1
+    assert f"picture {content('broken')}: truncated" in result.output
+    assert not (dataset_folder("birds") / "dedupe.parquet").exists()
+    assert pq.read_table(cache_path("birds")).num_rows == 80
+
+
+def test_links_go_there_and_back(project: Callable[..., Path]) -> None:
+    project()
+    samples = table([sample(n, content_id=content(n % 4)) for n in range(6)])
+    contents = contents_of(samples)
+    one = Pairs(np.array([0, 1]), np.array([2, 3]), np.array([4, 11], np.int32))
+    mirror = Pairs(np.array([0]), np.array([1]), np.array([3], np.int32))
+    links = Links(one, mirror)
+    write_links("birds", links_table(samples, contents, links))
+    found = read_links("birds", samples, contents)
+    for wanted, got in zip(links, found, strict=True):
+        assert np.array_equal(np.stack(wanted), np.stack(got))
+    with pytest.raises(PipelineError, match=r"pairs\.parquet: .* is no sample; run dedupe again"):
+        read_links("birds", samples.slice(0, 1), contents_of(samples.slice(0, 1)))
+    with pytest.raises(PipelineError, match=r"fish/pairs\.parquet: no such file"):
+        read_links("fish", samples, contents)
+
+
+def test_a_symmetric_picture_is_no_mirror_image_of_itself_and_a_pair_has_one_kind() -> None:
+    upright = np.array([5, 5 << 40, 6], np.uint64)
+    mirrored = np.array([5, 9 << 40, 6], np.uint64)
+    links = links_of(upright, mirrored, 2)
+    assert (links.near.a.tolist(), links.near.b.tolist()) == ([0], [2])
+    assert links.mirror.a.size == 0
+
+
+def test_real_photos_by_their_published_numbers(project: Callable[..., Path], shared: Path) -> None:
+    """The 519 photos of four classes, against hashes of a full decode compared one by one."""
+    project()
+    rows = []
+    for path in picture_files(shared / "dances"):
+        taken = take_in(path.read_bytes(), 512)
+        assert not isinstance(taken, Exception)
+        label = path.parent.name
+        columns = taken.columns(f"{label}/{path.name}")
+        rows.append(columns | {"label": label, "label_name": label})
+    write("dances", rows)
+    run("dances")
+    report = read_json(dataset_folder("dances") / "reports" / "dedupe.json")
+    assert report["samples"] == 519
+    assert report["removed"]["same-bytes"] == 519 - len({row["content_id"] for row in rows}) == 130
+    contents = {row["content_id"]: row["image"]["bytes"] for row in rows}
+    ids = sorted(contents)
+    full = [int(str(imagehash.phash(Image.open(io.BytesIO(contents[name])))), 16) for name in ids]
+    naive = {
+        (a, b)
+        for a in range(len(ids))
+        for b in range(a + 1, len(ids))
+        if (full[a] ^ full[b]).bit_count() <= 6
+    }
+    ours = links_of(hashes_of("dances", ids).upright, None, 6).near
+    assert set(zip(ours.a.tolist(), ours.b.tolist(), strict=True)) == naive
+    assert len(naive) == report["pairs"]["to_remove"]
+    assert samples_path("dances").exists()
