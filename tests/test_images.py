@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -376,8 +377,9 @@ def test_content_id_is_the_file_s_sha256() -> None:
     assert images.content_id(b"abc").startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
-def test_pixels_decoded_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "PIXELS_AT_ONCE", 25_000)
+def test_what_is_decoded_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "BYTES_AT_ONCE", 100_000)
+    monkeypatch.setattr(images, "_turns", threading.BoundedSemaphore(16))
     now, peak, lock = 0, 0, threading.Lock()
     real = Image.Image.load
 
@@ -445,6 +447,44 @@ def test_hostile_files_in_threads_warn_of_nothing() -> None:
         cwd=Path(__file__).parent.parent,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_sixty_four_threads_stay_small() -> None:
+    code = """
+import io, resource
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from PIL import Image
+from pipeline.images import return_freed_memory, verify
+return_freed_memory()
+noise = np.random.default_rng(8).integers(0, 256, (1800, 1800, 3), dtype=np.uint8)
+buffer = io.BytesIO()
+Image.fromarray(noise).save(buffer, "PNG", compress_level=1)
+del noise
+with ThreadPoolExecutor(64) as pool:
+    assert {info.width for info in pool.map(verify, [buffer.getvalue()] * 64)} == {1800}
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(out.stdout) < 250_000  # kB; one such picture takes 13 MB, twice its file
+
+
+def test_random_damage_is_refused_or_harmless(capfd: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(8)
+    whole = [encoded(drawn(), kind, **options) for kind, options in KINDS.items()]
+    whole += [encoded(drawn(), "JPEG", progressive=True), encoded(drawn(mode="LA"), "PNG")]
+    reasons = set()
+    for _ in range(600):
+        data = bytearray(rng.choice(whole))
+        for _ in range(rng.choice([1, 2, 30])):
+            data[rng.randrange(rng.choice([100, len(data)]))] = rng.randrange(256)
+        for act in (verify, phash, lambda data: normalise(data, 64)):
+            try:
+                act(bytes(data))
+            except Rejected as refusal:  # and nothing else
+                reasons.add(refusal.reason)
+    assert {"truncated", "not-an-image"} <= reasons
+    capfd.readouterr()  # libtiff writes to stderr past Python
 
 
 def test_real_photos_hash_alike_after_normalising(shared: Path) -> None:
