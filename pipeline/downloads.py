@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from pipeline.errors import Rejected
-from pipeline.files import replacing
+from pipeline.files import replacing, write_text
 from pipeline.images import verify
 from pipeline.params import Crawl
 from pipeline.progress import Progress
 from pipeline.visitor import Visitor
+
+INDEX = "index.txt"  # file and URL, a line each
 
 
 class Downloads:
@@ -37,9 +39,19 @@ class Downloads:
         What is no picture is not kept, so that another run asks for it again.
         """
         missing = sorted(url for url in set(urls) if not self.path(url).exists())
+        refused = self._fetch(missing) if missing else {}
+        self._write_index(set(urls) - refused.keys())
+        return refused
+
+    def _write_index(self, urls: Set[str]) -> None:
+        """Say for people which file came from where, of former runs too."""
+        path = self.folder / INDEX
+        old = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        lines = {f"{self.path(url).name} {url}" for url in urls} | set(filter(None, old))
+        write_text(path, "".join(f"{line}\n" for line in sorted(lines)))
+
+    def _fetch(self, missing: Sequence[str]) -> dict[str, Rejected]:
         refused: dict[str, Rejected] = {}
-        if not missing:
-            return refused
 
         def fetch_one(url: str) -> None:
             data = visitor.get(url)

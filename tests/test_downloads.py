@@ -34,10 +34,14 @@ def test_each_url_is_asked_once_and_for_ever(server: Server, tmp_path: Path) -> 
     downloads = Downloads(tmp_path, params(server))
     assert downloads.fetch([*urls, urls[0]]) == {}
     assert [downloads.path(url).read_bytes() for url in urls] == [picture(n) for n in range(5)]
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 5 + 1
     assert server.hits["/0"] == 1
     server.answers.clear()
-    assert Downloads(tmp_path, params(server)).fetch(urls) == {}
+    assert Downloads(tmp_path, params(server)).fetch(urls[1:]) == {}
+    index = [line.split(" ") for line in (tmp_path / "index.txt").read_text().splitlines()]
+    assert {url: tmp_path / name for name, url in index} == {
+        url: downloads.path(url) for url in urls
+    }
     assert sum(server.hits.values()) == 5 + server.hits["/robots.txt"]
 
 

@@ -6,6 +6,9 @@ import csv
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +16,19 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from pipeline.demo.scratch import Scratch
 from pipeline.folder import main
 from pipeline.images import content_id, verify
 from pipeline.samples import SCHEMA
+from tests.conftest import ROOT
 from tests.loopback import serving
 from tests.test_collect import picture
 from tests.test_images import encoded
+from tests.worlds import draw_shape
 
 Project = Callable[..., Path]
 
@@ -222,3 +229,111 @@ def test_params_that_contradict_themselves(
     result = folder()
     assert result.exit_code == 1
     assert said in result.output
+
+
+class Birds:
+    """A copy of the project with a third dataset beside it, driven by the real DVC."""
+
+    def __init__(self, root: Path) -> None:
+        self.scratch = Scratch(root / "project")
+        self.pictures = root / "my birds"
+        self.root = self.scratch.root
+        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        params["train"]["tamil"] |= {
+            "size": 32, "batch_size": 8, "frozen_epochs": 1, "unfrozen_epochs": 1,
+            "lr_find_steps": 0, "device": "cpu",
+        }  # fmt: skip
+        self.scratch.create(params)
+
+    def draw(self, label: str, *seeds: int) -> None:
+        lay(self.pictures, {f"{label}/{seed}.png": draw_shape(label, seed) for seed in seeds})
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=self.root,
+            env=self.scratch.env,
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def repro(self, target: str) -> list[str]:
+        """Run `dvc repro` and return the stages that ran."""
+        return re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", target))
+
+    def parts(self) -> dict[str, tuple[str, str]]:
+        with (self.root / "data/birds/split.csv").open(encoding="utf-8", newline="") as file:
+            return {row["sample_id"]: (row["part"], row["reason"]) for row in csv.DictReader(file)}
+
+    def report(self, stage: str) -> dict[str, Any]:
+        path = self.root / f"data/birds/reports/{stage}.json"
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return values
+
+
+def test_a_third_dataset_goes_through_dvc_with_no_change_of_code(tmp_path: Path) -> None:
+    birds = Birds(tmp_path)
+    birds.draw("disc", *range(30))
+    birds.draw("cross", *range(100, 130))
+    shutil.copy(birds.pictures / "disc/3.png", birds.pictures / "disc/3 - Copy.png")
+    shutil.copy(birds.pictures / "disc/4.png", birds.pictures / "cross/4.png")
+    birds.run("pipeline.add_dataset", "birds", "../my birds")
+    assert birds.repro("split@birds") == ["folder@birds", "dedupe@birds", "split@birds"]
+    assert birds.report("folder")["labels"] == {"cross": 31, "disc": 31}
+    first = birds.parts()
+    assert {part for part, _ in first.values()} == {"train", "valid", "test", "out"}
+    assert [first[name][1] for name in ("cross/4.png", "disc/4.png")] == ["label-conflict"] * 2
+    copies = {first["disc/3.png"], first["disc/3 - Copy.png"]}
+    assert ("out", "same-bytes") in copies and len(copies) == 2
+    assert birds.repro("split@birds") == []
+    # a picture more: DVC sees it, and nobody else moves
+    birds.draw("disc", 31)
+    assert birds.repro("split@birds") == ["folder@birds", "dedupe@birds", "split@birds"]
+    second = birds.parts()
+    assert set(second) - set(first) == {"disc/31.png"}
+    assert {name: second[name] for name in first} == first
+
+
+@pytest.mark.slow
+def test_a_table_of_ones_own_is_trained_on(tmp_path: Path) -> None:
+    birds = Birds(tmp_path)
+    labels = {"disc": range(26), "cross": range(104, 130), "bars": range(208, 234)}
+    rows = [
+        (f"{label}/{seed}.png", label.upper(), f"observer {seed % 13}")
+        for label, seeds in labels.items()
+        for seed in seeds
+    ]
+    for label, seeds in labels.items():
+        birds.draw(label, *seeds)
+    frame = pd.DataFrame(rows, columns=["photo", "species", "observer"])
+    frame.to_parquet(birds.pictures / "seen.parquet")
+    options = ["image=photo", "label=species", "group=observer"]
+    columns = [word for option in options for word in ("--column", option)]
+    birds.run(
+        "pipeline.add_dataset",
+        "birds",
+        "../my birds",
+        "--table",
+        "seen.parquet",
+        "--like",
+        "tamil",
+        *columns,
+    )
+    ran = birds.repro("evaluate@birds")
+    assert ran == [f"{stage}@birds" for stage in ("folder", "dedupe", "split", "train", "evaluate")]
+    assert birds.report("folder")["groups"] == 13
+    groups: dict[str, set[str]] = {}
+    for name, (part, _) in birds.parts().items():
+        if part != "out":
+            groups.setdefault(f"observer {int(Path(name).stem) % 13}", set()).add(part)
+    assert all(len(parts) == 1 for parts in groups.values())  # who observed never crosses
+    evaluated = birds.report("evaluate")
+    assert evaluated["valid"]["count"] > 0
+    predictions = pq.read_table(birds.root / "data/birds/predictions.parquet")
+    assert set(predictions["predicted"].to_pylist()) <= {"DISC", "CROSS", "BARS"}
+    assert birds.repro("evaluate@birds") == []
