@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
-from pipeline import images
+from pipeline import decoding, images
 from pipeline.errors import Rejected
 from pipeline.images import normalise, open_rgb, phash, verify
 
@@ -164,7 +164,7 @@ def test_the_pixel_cap_is_the_callers() -> None:
     data = encoded(drawn(120, 80), "PNG")
     assert verify(data, max_pixels=9600).width == 120
     assert reason(data, max_pixels=9599) == "too-many-pixels"
-    assert images.PILLOW_MAX_PIXELS > images.MAX_PIXELS
+    assert decoding.PILLOW_MAX_PIXELS > decoding.MAX_PIXELS
 
 
 def test_a_tile_larger_than_its_picture_is_refused() -> None:
@@ -378,8 +378,8 @@ def test_content_id_is_the_file_s_sha256() -> None:
 
 
 def test_what_is_decoded_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "BYTES_AT_ONCE", 100_000)
-    monkeypatch.setattr(images, "_turns", threading.BoundedSemaphore(16))
+    monkeypatch.setattr(decoding, "BYTES_AT_ONCE", 100_000)
+    monkeypatch.setattr(decoding, "_turns", threading.BoundedSemaphore(16))
     now, peak, lock = 0, 0, threading.Lock()
     real = Image.Image.load
 
@@ -455,7 +455,8 @@ import io, resource
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
-from pipeline.images import return_freed_memory, verify
+from pipeline.decoding import return_freed_memory
+from pipeline.images import verify
 return_freed_memory()
 noise = np.random.default_rng(8).integers(0, 256, (1800, 1800, 3), dtype=np.uint8)
 buffer = io.BytesIO()
