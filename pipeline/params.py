@@ -186,6 +186,7 @@ class Dedupe(Model):
     group_within: int = Field(default=10, ge=0, le=32)
     review_within: int = Field(default=12, ge=0, le=32)
     mirror: bool = False  # look for mirror images too; they are grouped, never removed
+    crop: bool = False  # look for parts of other pictures, for review alone; 0.2 s a picture
 
     @model_validator(mode="after")
     def _ordered(self) -> Dedupe:
