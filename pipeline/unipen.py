@@ -29,7 +29,8 @@ MAX_DEPTH = 16  # includes within includes; real ones have one level
 MAX_INCLUDES = 1_000
 MAX_BYTES = 64_000_000  # with everything included
 MAX_VALUE = 1e16  # of a coordinate or a time; beyond it whole numbers are lost
-MAX_COLUMNS = 8  # X Y T P and room for tilt; UNIPEN names six
+MAX_COLUMNS = 9
+_COLUMNS = ("X", "Y", "T", "P", "Z", "B", "RHO", "THETA", "PHI")  # all that UNIPEN names
 
 _VOCABULARY = {
     "SEX": "M|F|MALE|FEMALE",
@@ -210,13 +211,16 @@ class _Reader:
         self.segments: list[Segment] = []
         self.header: dict[str, list[str]] = {}
         self.is_set_used = False
+        self.is_cut = False  # ends within a line of points
 
     def read(self, data: bytes, path: str, depth: int) -> None:
         """Read one file, and what it includes where it includes it."""
         self.bytes += len(data)
         if self.bytes > MAX_BYTES or self.included > MAX_INCLUDES or depth > MAX_DEPTH:
             raise Rejected("corrupt", f"{path}: includes without end")
-        for keyword, value in _statements(_unix_text(data)):
+        text = _unix_text(data)
+        keyword = b""
+        for keyword, value in _statements(text):
             self.keywords += 1
             if keyword in (b"PEN_DOWN", b"PEN_UP"):
                 self.streams.append((keyword == b"PEN_DOWN", value, self.columns, self.set))
@@ -234,6 +238,7 @@ class _Reader:
                 self._include(value, path, depth)
             else:
                 self._remember(keyword, value)
+        self.is_cut = keyword in (b"PEN_DOWN", b"PEN_UP") and not text.endswith(b"\n")
 
     def _include(self, value: bytes, path: str, depth: int) -> None:
         name = value.split()[0].decode("utf-8", "replace").strip('"') if value.strip() else ""
@@ -256,7 +261,12 @@ class _Reader:
         default = self.first_columns or ("X", "Y")
         last = len(self.streams) - 1
         streams = tuple(
-            Stream(is_down, _points(rows, columns or default, i == last), columns or default, set_)
+            Stream(
+                is_down,
+                _points(rows, columns or default, self.is_cut and i == last),
+                columns or default,
+                set_,
+            )
             for i, (is_down, rows, columns, set_) in enumerate(self.streams)
         )
         header = {name: tuple(values) for name, values in self.header.items()}
@@ -316,7 +326,8 @@ def _statements(text: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 @lru_cache(maxsize=64)
 def _columns(value: bytes) -> tuple[str, ...]:
-    names = tuple(value.decode("ascii", "replace").upper().split())[:MAX_COLUMNS]
+    words = value.decode("ascii", "replace").upper().split()[:MAX_COLUMNS]
+    names = tuple(word if word in _COLUMNS else "?" for word in words)
     if "X" not in names or "Y" not in names:
         raise Rejected("corrupt", f".COORD {' '.join(names)[:60]!r} lacks X or Y")
     return names
@@ -354,7 +365,7 @@ def _spans(text: str) -> tuple[Span, ...] | None:
     return tuple(spans)
 
 
-def _points(rows: bytes, columns: tuple[str, ...], is_last: bool) -> Points:
+def _points(rows: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
     """Return the numbers of the rows, (n, columns)."""
     width = len(columns)
     text = rows.strip()
@@ -370,21 +381,21 @@ def _points(rows: bytes, columns: tuple[str, ...], is_last: bool) -> Points:
             values = np.fromstring(text, np.int64, sep=" ")
             if len(values) == count * width:
                 return values.reshape(count, width).astype(np.float64)
-    return _points_by_row(rows, columns, is_last)
+    return _points_by_row(rows, columns, is_cut)
 
 
-def _points_by_row(rows: bytes, columns: tuple[str, ...], is_last: bool) -> Points:
+def _points_by_row(rows: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
     """Read rows of any look, a value short here and there."""
     width = len(columns)
     table = [row for line in rows.split(b"\n") if (row := line.split()[:width])]
-    if is_last and len(table[-1]) < width and not rows.endswith(b"\n"):
-        raise Rejected("truncated", f"ends within a row, {len(table[-1])} of {width} values in it")
     try:
         values = np.array([float(value) for row in table for value in row], np.float64)
     except ValueError as error:
         raise Rejected("corrupt", "points that are not numbers") from error
     if not (np.abs(values) < MAX_VALUE).all():
         raise Rejected("corrupt", f"a value of {values[~(np.abs(values) < MAX_VALUE)][0]}")
+    if is_cut and len(table[-1]) < width:
+        raise Rejected("truncated", f"ends within a row, {len(table[-1])} of {width} values in it")
     if len(values) == len(table) * width:
         return values.reshape(-1, width)
     lengths = [len(row) for row in table]
