@@ -39,13 +39,14 @@ class Renderer:
     """Draws at a resolution with a pen of a width in pixels; holds the ink of all short lines.
 
     A picture has the natural size of what was written: its extent in pixels, and `MARGIN` on
-    every side. A stroke of one point is a dot.
+    every side (more for a pen of more than that). A stroke of one point is a dot.
     """
 
     def __init__(self, dpi: float = 250, pen_width: int = 2, y_axis: str = "down") -> None:
         self.dpi = dpi
         self.pen_width = pen_width
         self.y_axis = y_axis
+        self.margin = max(MARGIN, pen_width)  # of a broad pen the caps reach further
         side = np.arange(-NEAR, NEAR + 1)
         dx, dy = (grid.ravel() for grid in np.meshgrid(side, side))
         self._counts, self._x, self._y = _pixels(dx, dy, pen_width)
@@ -149,7 +150,7 @@ def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
     low = np.minimum.reduceat(points, firsts)
     extents = np.floor((np.maximum.reduceat(points, firsts) - low) * renderer.dpi / per_inch)
     pixels = np.floor((points - low[owners]) * renderer.dpi / per_inch[owners])
-    vertices = np.minimum(pixels, MAX_SIDE).astype(np.int64) + MARGIN
+    vertices = np.minimum(pixels, MAX_SIDE).astype(np.int64) + renderer.margin
     # A line goes from every point to the next of its stroke; a lone point is a line to itself.
     lengths = np.array([len(stroke) for stroke in strokes])
     lasts = lengths.cumsum() - 1
@@ -164,7 +165,7 @@ def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
     first_lines = np.searchsorted(line_owners, np.arange(len(letters) + 1))
     ink = (np.abs(moves).sum(axis=1) + 4.0 * renderer.pen_width) * renderer.pen_width
     return _Page(
-        np.minimum(extents, MAX_SIDE).astype(np.int64) + 2 * MARGIN,
+        np.minimum(extents, MAX_SIDE).astype(np.int64) + 2 * renderer.margin,
         np.add.reduceat(ink, first_lines[:-1]),
         starts,
         moves,
