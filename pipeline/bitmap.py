@@ -74,25 +74,28 @@ _END = _chunk(b"IEND", b"")
 
 
 def encode_tiff(bitmap: Bitmap) -> bytes:
-    """Return a TIFF as HP wrote theirs: big-endian, one raw strip, BlackIsZero, 1 by 1."""
-    data = bitmap.rows.tobytes()
-    data += b"\0" * (len(data) % 2)  # what follows begins at an even place
+    """Return a TIFF byte for byte as HP wrote theirs: big-endian, one raw strip, BlackIsZero."""
+    resolutions, strip = 146, 162  # where they begin: after the directory, and after its fractions
     entries = [
-        (256, 4, bitmap.width),
-        (257, 4, bitmap.height),
-        (258, 3, 1 << 16),  # bits per sample; a short stands in the upper half
-        (259, 3, 1 << 16),  # no compression
-        (262, 3, 1 << 16),  # BlackIsZero
-        (273, 4, 8),  # where the strip begins
-        (277, 3, 1 << 16),  # samples per pixel
-        (278, 4, bitmap.height),  # rows per strip
-        (279, 4, bitmap.rows.size),
-        (282, 5, 8 + len(data)),
-        (283, 5, 8 + len(data)),
-        (296, 3, 1 << 16),  # resolution without a unit
+        (256, _SHORT, bitmap.width),
+        (257, _SHORT, bitmap.height),
+        (259, _SHORT, 1),  # no compression
+        (262, _SHORT, 1),  # BlackIsZero
+        (273, _LONG, strip),
+        (277, _SHORT, 1),  # samples per pixel
+        (278, _SHORT, bitmap.height),  # rows per strip
+        (279, _LONG, bitmap.rows.size),
+        (282, _FRACTION, resolutions),
+        (283, _FRACTION, resolutions + 8),
+        (296, _SHORT, 1),  # resolution without a unit
     ]
-    directory = struct.pack(">H", len(entries)) + b"".join(
-        struct.pack(">HHII", tag, kind, 1, value) for tag, kind, value in entries
+    directory = b"".join(
+        struct.pack(">HHII", tag, kind, 1, value << 16 if kind == _SHORT else value)
+        for tag, kind, value in entries
     )
-    start = struct.pack(">2sHI", b"MM", 42, 8 + len(data) + 8)
-    return start + data + struct.pack(">II", 1, 1) + directory + b"\0\0\0\0"
+    start = struct.pack(">2sHIH", b"MM", 42, 8, len(entries)) + directory
+    data = np.packbits(bitmap.is_white, axis=1).tobytes()  # HP filled its rows up with ink
+    return start + struct.pack(">5I", 0, 1, 1, 1, 1) + data
+
+
+_SHORT, _LONG, _FRACTION = 3, 4, 5  # TIFF's types

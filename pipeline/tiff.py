@@ -27,6 +27,8 @@ _RAW, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 1, 0, 1
 _SHORT, _LONG = 3, 4
 MAX_KINDS = 64  # of files, each with its decoder; an archive has one or two
 
+MAGIC = (b"II*\0", b"MM\0*")
+
 Kind = tuple[tuple[int, int], ...]  # tag, value: what like files share
 
 
@@ -49,7 +51,7 @@ def read_tiff(data: bytes, max_side: int) -> Bitmap | None:
     except (struct.error, KeyError, ValueError):
         return None
     width, height = directory.width, directory.height
-    if not (0 < width <= max_side and 0 < height <= max_side):
+    if not (data.startswith(MAGIC) and 0 < width <= max_side and 0 < height <= max_side):
         return None
     tags = _DEFAULTS | dict(directory.kind)
     if (tags[BITS], tags[SAMPLES], tags[ORIENTATION], tags[FILL_ORDER]) != (1, 1, 1, 1):
@@ -62,9 +64,9 @@ def read_tiff(data: bytes, max_side: int) -> Bitmap | None:
 def _directory(data: bytes) -> _Directory:
     """Read the only directory of a file. Raises ValueError, KeyError, struct.error."""
     order = "<" if data[:2] == b"II" else ">"
-    magic, offset = struct.unpack_from(f"{order}HI", data, 2)
+    (offset,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, offset)
-    if magic != 42 or count > 32:
+    if count > 32:
         raise ValueError("unusual")
     *fields, more = struct.unpack_from(f"{order}{'HHII' * count}I", data, offset + 2)
     values: dict[int, int] = {}
