@@ -207,8 +207,8 @@ def test_sixteen_threads_at_a_dance_not_yet_drawn(tmp_path: Path) -> None:
         assert len(bodies) == 1
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         assert len(lines) == len(web.requests("photos")) == 32
-        assert {(line["host"], line["status"], line["method"]) for line in lines} == {
-            ("photos", 200, "GET")
+        assert {(line["url"], line["host"], line["status"], line["method"]) for line in lines} == {
+            (url, "photos", 200, "GET")
         }
 
 

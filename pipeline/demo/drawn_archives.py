@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pipeline.demo import letters
 from pipeline.demo.letters import LETTERS, Hand, unipen
 
-TRAIN_WRITERS = tuple(range(16, 26))
-TEST_WRITERS = tuple(range(40, 45))  # other people than those who wrote the train part
-TRAIN_TRIALS, TEST_TRIALS = 4, 3
+TRAIN_WRITERS = tuple(range(16, 31))
+TEST_WRITERS = tuple(range(40, 50))  # other people than those who wrote the train part
+TRAIN_TRIALS, TEST_TRIALS = 3, 2
 TRAIN_ARCHIVE, TEST_ARCHIVE = "train-online.tar.gz", "test-online.tar.gz"
 
 GARBAGE = (bytes(range(128, 256)) + b"\n") * 4 + b".PEN_UP\n"

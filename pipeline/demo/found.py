@@ -15,6 +15,7 @@ from pipeline.demo.drawn_archives import TRAIN_ARCHIVE, DrawnArchives
 from pipeline.demo.scenes import Scene
 from pipeline.demo.web import Web
 from pipeline.demo.world import ARCHIVES, INTRANET, Gallery, Plant, Url
+from pipeline.files import read_json
 from pipeline.ledger import Attempt, read_ledger
 
 REFUSED = {  # fault -> the reason in the ledger
@@ -123,21 +124,22 @@ def archive_findings(data: Path, archives: DrawnArchives, web: Web) -> list[Find
     """Count what was found of what is wrong in the archives and with their download."""
     folder = data / "tamil"
     with (folder / "rejected.csv").open(encoding="utf-8", newline="") as file:
-        rejected = {row["sample_id"] for row in csv.DictReader(file)}
+        rejected = {row["sample_id"].removesuffix(".txt") for row in csv.DictReader(file)}
+    skipped = read_json(folder / "reports" / "convert.json")["parts"]["train"]["skipped"]
     marks = _marks(folder)
     resumed = [
         request
         for request in web.requests(ARCHIVES)
         if request.path == f"/{TRAIN_ARCHIVE}" and request.status == 206
     ]
-    doubles = [name not in marks and name not in rejected for name in archives.apple_doubles]
+    doubles = skipped.get("apple-double", 0)
     corrupt = [name in rejected and name not in marks for name in archives.corrupt]
     twins = [(marks.get(name, {}), marks.get(twin, {})) for name, twin in archives.copies]
     copies = [_is_copy(a, b, "same-bytes") or _is_copy(b, a, "same-bytes") for a, b in twins]
     kept = [marks.get(name, {}).get("status") == "keep" for name in archives.sound]
     return [
         Finding("download cut halfway", 1, min(len(resumed), 1), "resumed by Range"),
-        Finding("AppleDouble member", len(doubles), sum(doubles), "passed over"),
+        Finding("AppleDouble member", len(archives.apple_doubles), doubles, "passed over"),
         Finding("corrupt pen file", len(corrupt), sum(corrupt), "rejected with a reason"),
         Finding("same pen strokes twice", len(copies), sum(copies), "one kept"),
         Finding("nothing wrong (pen files)", len(kept), sum(kept), "kept"),

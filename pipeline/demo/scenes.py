@@ -29,8 +29,14 @@ ANY_PICTURE: Changes = {  # what a project may have set for its own crawls
 }
 
 # Small enough for a few minutes on two cores, large enough to be clearly better than chance.
-DRAWN_DANCES_TRAIN = {"size": 64, "batch_size": 16, "frozen_epochs": 2, "unfrozen_epochs": 8}
-DRAWN_TAMIL_TRAIN = {"size": 32, "batch_size": 16, "frozen_epochs": 1, "unfrozen_epochs": 5}
+DRAWN_DANCES_TRAIN = {
+    "size": 48,
+    "batch_size": 16,
+    "frozen_epochs": 2,
+    "unfrozen_epochs": 6,
+    "lr_find_steps": 20,
+}
+DRAWN_TAMIL_TRAIN = {**DRAWN_DANCES_TRAIN, "size": 32}
 REAL_DANCES_TRAIN = {"size": 96, "batch_size": 32, "frozen_epochs": 4, "unfrozen_epochs": 12}
 REAL_TAMIL_TRAIN = {"size": 48, "batch_size": 64, "frozen_epochs": 1, "unfrozen_epochs": 7}
 
@@ -49,7 +55,7 @@ class Scene:
     def params(self, project: Mapping[str, Any], web: Web) -> Changes:
         """Return the project's params changed for this scene, reaching nothing but `web`."""
         values: Changes = deepcopy(dict(project))
-        for stage in ("fetch", "convert", "dedupe", "split", "train", "evaluate"):
+        for stage in ("fetch", "convert", "folder", "dedupe", "split", "train", "evaluate"):
             values[stage] = {
                 name: settings for name, settings in values[stage].items() if name in DATASETS
             }
@@ -104,6 +110,7 @@ def make_scene(
         sources = {"online": {"train": TRAIN_ARCHIVE, "test": TEST_ARCHIVE}}
         tamil_changes = {
             "convert": {"tamil": {"per_class": None}},
+            "split": {"tamil": {"stratify": "exact"}},  # of 15 writers, chance may take none
             "train": {"tamil": DRAWN_TAMIL_TRAIN},
         }
         return Scene(

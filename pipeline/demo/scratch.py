@@ -29,6 +29,7 @@ SETTINGS_FILES = (
     ".dvc/config",
     ".dvc/.gitignore",
 )
+DVC_CONFIG = "[core]\n    autostage = true\n"  # or every run ends with advice about git
 KEPT_EMPTY = "decisions.csv"  # a person's decisions are about other pictures
 HEADER = """\
 # The demo's params: small, and the whole web is this machine. The project's own params.yaml says
@@ -76,6 +77,7 @@ class Scratch:
             self.git("config", key, value)
         if not (self.root / ".dvc").is_dir():
             self.dvc("init", "--quiet")
+        write_text(self.root / ".dvc" / "config.local", DVC_CONFIG)
         self.commit("The demo's project")
 
     def commit(self, message: str) -> None:
@@ -85,19 +87,19 @@ class Scratch:
 
     def git(self, *arguments: str) -> None:
         """Run git here."""
-        self._run(["git", *arguments])
+        self._run("git", ["git", *arguments])
 
     def dvc(self, *arguments: str) -> None:
         """Run DVC here; it starts the stages with this interpreter.
 
         Raises PipelineError where it fails.
         """
-        self._run([sys.executable, "-m", "dvc", *arguments])
+        self._run("dvc", [sys.executable, "-m", "dvc", *arguments])
 
-    def _run(self, command: list[str]) -> None:
+    def _run(self, name: str, command: list[str]) -> None:
         done = subprocess.run(command, cwd=self.root, env=self.env, check=False)
         if done.returncode:
-            words = " ".join([Path(command[0]).name, *command[1:]])
+            words = " ".join([name, *command[command.index(name) + 1 :]])
             raise PipelineError(f"{words}: ended with {done.returncode}")
 
 

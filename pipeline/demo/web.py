@@ -84,8 +84,9 @@ class Web:
         with self._lock:
             self._requests.append(request)
             if self._log is not None:
+                line = {"url": self.url(Url(request.host, request.path)), **asdict(request)}
                 with self._log.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(request)) + "\n")
+                    file.write(json.dumps(line) + "\n")
 
     def __enter__(self) -> Self:
         for server in self._servers.values():
