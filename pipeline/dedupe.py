@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from pipeline.duplicates import COLUMNS, Contents, Ints, Marks, components, contents_of, mark
 from pipeline.errors import Stage
 from pipeline.files import replacing, write_json
-from pipeline.hashes import POLICY, Hashes, hashes_of
-from pipeline.links import Links, links_of, links_table, write_links
+from pipeline.hashes import BOTH, CROP, PHASH, hashes_of
+from pipeline.links import Links, crop_links, links_of, links_table, without, write_links
+from pipeline.pairs import U64
 from pipeline.params import Dedupe, load_params, section
 from pipeline.samples import dataset_folder, read_samples, reports_folder
 
@@ -32,18 +33,18 @@ SCHEMA = {
 
 
 def clusters_of(contents: Contents, links: Links, within: int) -> Ints:
-    """Return each content's cluster: connected by links, mirrored ones too, within `within`.
+    """Return each content's cluster: connected by near links within `within` and mirrored ones.
 
     Right for keeping parts apart and never for removing: chains grow long.
     """
-    joined = [pairs.where(pairs.distance <= within) for pairs in (links.near, links.mirror)]
-    a = np.concatenate([pairs.a for pairs in joined])
-    b = np.concatenate([pairs.b for pairs in joined])
+    near = links.near.where(links.near.distance <= within)
+    a = np.concatenate([near.a, links.mirror.a])
+    b = np.concatenate([near.b, links.mirror.b])
     return components(len(contents.ids), a, b)
 
 
 def table_of(
-    samples: pa.Table, contents: Contents, marks: Marks, clusters: Ints, hashes: Hashes | None
+    samples: pa.Table, contents: Contents, marks: Marks, clusters: Ints, hashes: U64 | None
 ) -> pa.Table:
     """Return the rows of `dedupe.parquet`, one a sample in the order of the samples."""
     ids = samples["sample_id"].combine_chunks()
@@ -53,7 +54,7 @@ def table_of(
             "sample_id": ids,
             "content_id": samples["content_id"].combine_chunks(),
             "label": samples["label"].combine_chunks(),
-            "phash": pa.nulls(n, pa.uint64()) if hashes is None else hashes.upright[contents.of],
+            "phash": pa.nulls(n, pa.uint64()) if hashes is None else hashes[contents.of],
             "cluster": clusters[contents.of],
             "keeper_id": ids.take(pa.array(marks.keeper)),
             "status": marks.status,
@@ -73,7 +74,7 @@ def report_of(
     bits = links.near.distance
     sizes = np.bincount(clusters) if clusters.size else np.zeros(1, np.int64)
     report: dict[str, Any] = {
-        "method": params.method if params.method == "exact" else POLICY,
+        "method": params.method if params.method == "exact" else PHASH.policy,
         "samples": len(marks.status),
         "kept": marks.status.count("keep"),
         "removed": {why: reasons[why] for why in ("same-bytes", "near-duplicate")},
@@ -90,8 +91,11 @@ def report_of(
             "to_remove": int(removed.sum()),
             "to_group": int((grouped & ~removed).sum()),
             "to_review": int((~grouped).sum()),
-            "mirrored": int(links.mirror.a.size) if params.mirror else None,
         }
+        if params.mirror:
+            report["pairs"]["mirrored"] = int(links.mirror.a.size)
+    if params.crop:
+        report.setdefault("pairs", {})["crop"] = int(links.crop.a.size)
     return report
 
 
@@ -111,8 +115,13 @@ def main(dataset: str) -> None:
     contents = contents_of(samples)
     hashes, links = None, Links()
     if params.method == "phash":
-        hashes = hashes_of(dataset, contents.ids, mirrored=params.mirror)
-        links = links_of(hashes.upright, hashes.mirrored, params.review_within)
+        found = hashes_of(dataset, contents.ids, BOTH if params.mirror else PHASH)
+        hashes = np.array([row[0] for row in found], np.uint64)
+        mirrored = np.array([row[1] for row in found], np.uint64) if params.mirror else None
+        links = links_of(hashes, mirrored, params.review_within, params.group_within)
+    if params.crop:
+        crop = crop_links(hashes_of(dataset, contents.ids, CROP))
+        links = links._replace(crop=without(without(crop, links.near), links.mirror))
     marks = mark(samples, contents, links.near, params.remove_within)
     clusters = clusters_of(contents, links, params.group_within)
     table = table_of(samples, contents, marks, clusters, hashes)

@@ -3,86 +3,94 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import PipelineError, Rejected
 from pipeline.files import replacing
-from pipeline.images import phash, phash_both
+from pipeline.images import open_rgb, phash, phash_both
 from pipeline.intake import in_order
-from pipeline.pairs import U64
 from pipeline.progress import Progress
 from pipeline.samples import dataset_folder, samples_path
 
-# Another decoder gives other bits (up to 12 of 64), so its hashes must not meet these.
-POLICY = f"phash-64 draft-128 pillow-{version('pillow')} imagehash-{version('imagehash')}"
 KEPT_EVERY = 50_000  # pictures; what a killed run hashes again, a minute or two
-_SCHEMA = pa.schema(
-    [("content_id", pa.string()), ("phash", pa.uint64()), ("mirrored", pa.uint64())],
-    metadata={"policy": POLICY},
-)
 
-Known = dict[str, tuple[int, int | None]]  # content id -> hash, and the mirror image's if asked
+Known = dict[str, list[int]]  # content id -> its hashes
 
 
-class Hashes(NamedTuple):
-    """64-bit hashes of m contents, and of their mirror images where they were asked for."""
+class Kind(NamedTuple):
+    """A way to hash: what is computed of a file's bytes, and the cache that keeps it.
 
-    upright: U64
-    mirrored: U64 | None
+    `policy` is written into the cache: another decoder gives other bits (up to 12 of 64), so its
+    hashes must never meet these. Where the cache holds fewer than `enough`, it is hashed again.
+    """
+
+    name: str
+    policy: str
+    compute: Callable[[bytes], Sequence[int]]
+    enough: int = 1
 
 
-def cache_path(dataset: str) -> Path:
+def crop_hashes(data: bytes) -> list[int]:
+    """Return a 64-bit hash of each bright or dark region, which a crop keeps: a few a picture.
+
+    Source: Steinebach, Liu and Yannikos, "Efficient cropping-resistant robust image hashing",
+    ARES 2014, as imagehash has it.
+    """
+    import imagehash
+
+    found = imagehash.crop_resistant_hash(open_rgb(data))
+    return sorted({int(str(segment), 16) for segment in found.segment_hashes})
+
+
+_VERSIONS = f"pillow-{version('pillow')} imagehash-{version('imagehash')}"
+PHASH = Kind("phash", f"phash-64 draft-128 {_VERSIONS}", lambda data: [phash(data)])
+BOTH = Kind("phash", PHASH.policy, phash_both, 2)  # the picture's and its mirror image's
+CROP = Kind("crop", f"crop-resistant {_VERSIONS}", crop_hashes)
+
+
+def cache_path(dataset: str, kind: Kind) -> Path:
     """Return where a dataset's hashes are kept; losing it costs time only."""
-    return dataset_folder(dataset) / "cache" / "phash.parquet"
+    return dataset_folder(dataset) / "cache" / f"{kind.name}.parquet"
 
 
-def hashes_of(dataset: str, content_ids: Sequence[str], *, mirrored: bool = False) -> Hashes:
+def hashes_of(dataset: str, content_ids: Sequence[str], kind: Kind = PHASH) -> list[list[int]]:
     """Return the hashes of a dataset's contents; decodes those only that no run has hashed yet.
 
     Raises PipelineError naming a picture that cannot be decoded.
     """
-    path = cache_path(dataset)
-    known = _read(path)
-    missing = {
-        content_id
-        for content_id in content_ids
-        if content_id not in known or (mirrored and known[content_id][1] is None)
-    }
+    path = cache_path(dataset, kind)
+    known = _read(path, kind)
+    missing = {name for name in content_ids if len(known.get(name, ())) < kind.enough}
     if missing:
-        _hash(samples_path(dataset), missing, known, path, mirrored=mirrored)
-    rows = [known[content_id] for content_id in content_ids]
-    upright = np.array([row[0] for row in rows], np.uint64)
-    return Hashes(upright, np.array([row[1] for row in rows], np.uint64) if mirrored else None)
+        try:
+            _hash(samples_path(dataset), missing, kind, known, path)
+        finally:
+            _write(path, kind, known)
+    return [known[name] for name in content_ids]
 
 
-def _hash(samples: Path, missing: set[str], known: Known, cache: Path, *, mirrored: bool) -> None:
-    """Add the `missing` hashes to `known`, and keep what there is when it ends, well or not."""
-
-    def one(picture: tuple[str, bytes]) -> tuple[str, int, int | None]:
+def _hash(samples: Path, missing: set[str], kind: Kind, known: Known, cache: Path) -> None:
+    def one(picture: tuple[str, bytes]) -> tuple[str, list[int]]:
         content_id, data = picture
         try:
-            return (content_id, *phash_both(data)) if mirrored else (content_id, phash(data), None)
+            return content_id, list(kind.compute(data))
         except Rejected as refusal:
             raise PipelineError(f"{samples}: picture {content_id}: {refusal}") from refusal
 
     pictures = _pictures(samples, missing)
-    try:
-        with Progress("hash", total=len(missing)) as progress:
-            # Pillow decodes outside the GIL
-            for row in in_order(one, pictures, os.cpu_count() or 1):
-                known[row[0]] = row[1:]
-                progress.advance()
-                if progress.done % KEPT_EVERY == 0:
-                    _write(cache, known)
-    finally:
-        _write(cache, known)
+    with Progress(f"hash ({kind.name})", total=len(missing)) as progress:
+        # Pillow decodes outside the GIL
+        for content_id, found in in_order(one, pictures, os.cpu_count() or 1):
+            known[content_id] = found
+            progress.advance()
+            if progress.done % KEPT_EVERY == 0:
+                _write(cache, kind, known)
 
 
 def _pictures(path: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
@@ -101,20 +109,24 @@ def _pictures(path: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
                         yield content_id, data.as_py()
 
 
-def _read(path: Path) -> Known:
+def _schema(kind: Kind) -> pa.Schema:
+    fields = [("content_id", pa.string()), ("hashes", pa.list_(pa.uint64()))]
+    return pa.schema(fields, metadata={"policy": kind.policy})
+
+
+def _read(path: Path, kind: Kind) -> Known:
     """Return what is known; nothing where another policy computed it or the file is damaged."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException):
         return {}
-    if table.schema.metadata != _SCHEMA.metadata or table.schema != _SCHEMA:
+    if (table.schema.names, table.schema.metadata) != (_schema(kind).names, _schema(kind).metadata):
         return {}
-    ids, upright, mirrored = (table[name].to_pylist() for name in _SCHEMA.names)
-    return dict(zip(ids, zip(upright, mirrored, strict=True), strict=True))
+    return dict(zip(table["content_id"].to_pylist(), table["hashes"].to_pylist(), strict=True))
 
 
-def _write(path: Path, known: Known) -> None:
+def _write(path: Path, kind: Kind, known: Known) -> None:
     ids = sorted(known)
-    columns = [ids, [known[key][0] for key in ids], [known[key][1] for key in ids]]
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=_SCHEMA), temporary)
+        columns = [ids, [known[name] for name in ids]]
+        pq.write_table(pa.table(columns, schema=_schema(kind)), temporary, compression="zstd")

@@ -75,6 +75,8 @@ class Audit:
             del seen["near_duplicate"], seen["perhaps"]
         if not self.policy.mirror:
             del seen["mirrored"]
+        if not self.policy.crop:
+            del seen["crop"]
         count = max(int(is_held_out.sum()), 1)
         return {name: round(int(found.sum()) / count, 4) for name, found in seen.items()}
 
@@ -98,9 +100,11 @@ def residual_method(policy: Dedupe) -> str:
     """Say what the audit cannot see, and what `perhaps` counts."""
     if policy.method == "exact":
         return "same bytes only: near duplicates are not searched"
-    mirrors = "mirror images are searched" if policy.mirror else "mirror images are not searched"
+    searched = {"mirror images": policy.mirror, "crops": policy.crop}
+    unseen = [name for name, is_searched in searched.items() if not is_searched]
+    bits = f"{policy.group_within + 1} to {policy.review_within}"
     return (
-        f"perhaps: phash distance {policy.group_within + 1} to {policy.review_within}; {mirrors}; "
-        "crops, borders and collages are not seen (on photos checked by eye, 3.5% +- 1.4 of "
-        "validation had such a one in train)"
+        f"perhaps: phash distance {bits}; not searched: "
+        f"{', '.join([*unseen, 'borders', 'collages'])} (on photos checked by eye, 3.5% +- 1.4 of "
+        "validation had a crop or the like in train)"
     )

@@ -11,18 +11,17 @@ from typing import Any
 import click
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.decisions import Verdict, read_decisions, verdicts
 from pipeline.draw import PARTS, draw_folds, draw_parts
-from pipeline.duplicates import Contents, Ints, contents_of, mark
+from pipeline.duplicates import Ints, contents_of, mark
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import write_csv, write_json
 from pipeline.groups import Groups, Origin, groups_of, origins_of
 from pipeline.leaks import Audit, Bools, residual_method
-from pipeline.links import Links, read_links
-from pipeline.params import Dedupe, Split, load_params, section
-from pipeline.samples import dataset_folder, read_samples, reports_folder
+from pipeline.marked import Marked, read_marked
+from pipeline.params import Split, load_params, section
+from pipeline.samples import dataset_folder, reports_folder
 
 HEADER = ("sample_id", "content_id", "label", "part", "group", "reason")
 
@@ -38,17 +37,6 @@ class Parts:
     fold: list[int] | None  # -1 outside train and valid
     groups: Groups  # of the samples that are in, in their order
     moved: int  # groups that chance had put elsewhere, moved so that no class lacks a part
-
-
-@dataclass(frozen=True)
-class Marked:
-    """A dataset as dedupe left it: samples, their contents, links, clusters and its params."""
-
-    samples: pa.Table
-    contents: Contents
-    links: Links
-    clusters: Ints  # (n,) of samples
-    policy: Dedupe
 
 
 def split(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Parts:
@@ -162,28 +150,6 @@ def report_of(marked: Marked, parts: Parts, params: Split) -> dict[str, Any]:
         },
         "leak": leak_of(marked, parts, params),
     }
-
-
-def read_marked(dataset: str) -> Marked:
-    """Read what dedupe left of a dataset.
-
-    Raises PipelineError when a table is missing or they are not of the same samples.
-    """
-    samples = read_samples(dataset, images=False)
-    path = dataset_folder(dataset) / "dedupe.parquet"
-    try:
-        table = pq.read_table(path)
-        policy = Dedupe.model_validate_json(table.schema.metadata[b"policy"])
-        clusters = np.asarray(table["cluster"])
-        same = table["sample_id"].equals(samples["sample_id"])
-    except FileNotFoundError as error:
-        raise PipelineError(f"{path}: no such file; run `dvc repro dedupe@{dataset}`") from error
-    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise PipelineError(f"{path}: not a table of dedupe: {error}") from error
-    if not same:
-        raise PipelineError(f"{path}: of other samples; run dedupe again")
-    contents = contents_of(samples)
-    return Marked(samples, contents, read_links(dataset, samples, contents), clusters, policy)
 
 
 def check_decisions(path: Path, said: Mapping[str, Verdict], marked: Marked) -> int:

@@ -21,10 +21,10 @@ from pipeline.dedupe import SCHEMA, main
 from pipeline.duplicates import contents_of
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
-from pipeline.hashes import cache_path, hashes_of
+from pipeline.hashes import BOTH, PHASH, cache_path, hashes_of
 from pipeline.images import phash
 from pipeline.intake import picture_files, take_in
-from pipeline.links import Links, links_of, links_table, read_links, write_links
+from pipeline.links import Links, crop_links, links_of, links_table, read_links, write_links
 from pipeline.pairs import Pairs
 from pipeline.samples import dataset_folder, samples_path
 from tests.tables import content, drawn, encoded, picture, sample, table, write
@@ -93,7 +93,7 @@ def test_exact_looks_at_bytes_alone_and_decodes_nothing(project: Callable[..., P
     found = marks("letters")
     assert [row["status"] for row in found.values()] == ["keep", "remove"] * 3
     assert {row["phash"] for row in found.values()} == {None}
-    assert not cache_path("letters").exists()
+    assert not cache_path("letters", PHASH).exists()
     policy = pq.read_schema(dataset_folder("letters") / "dedupe.parquet").metadata[b"policy"]
     assert json.loads(policy)["method"] == "exact"
 
@@ -137,43 +137,37 @@ def test_a_second_run_decodes_only_what_is_new(
     samples = write("birds", rows)
     ids = [row["content_id"] for row in rows]
     first = hashes_of("birds", ids)
-    assert first.mirrored is None
     assert len(seen) == 12, "the same bytes are decoded once"
-    assert np.array_equal(hashes_of("birds", ids).upright, first.upright)
+    assert hashes_of("birds", ids) == first
     assert len(seen) == 12
     rows.append(picture("new", drawn(77), "b"))
     write("birds", rows)
     ids.append(rows[-1]["content_id"])
-    assert hashes_of("birds", ids).upright[-1] == phash(rows[-1]["image"]["bytes"])
+    assert hashes_of("birds", ids)[-1] == [phash(rows[-1]["image"]["bytes"])]
     assert len(seen) == 13
-    both = hashes_of("birds", ids, mirrored=True)
-    assert np.array_equal(both.upright[:-1], first.upright)
-    assert both.mirrored is not None
-    flipped = Image.open(io.BytesIO(rows[3]["image"]["bytes"])).transpose(
-        Image.Transpose.FLIP_LEFT_RIGHT
-    )
-    assert (int(both.mirrored[3]) ^ int(str(imagehash.phash(flipped)), 16)).bit_count() <= 4
+    both = hashes_of("birds", ids, BOTH)
+    assert [[upright] for upright, _ in both[:-1]] == first
+    image = Image.open(io.BytesIO(rows[3]["image"]["bytes"]))
+    assert (both[3][1] ^ int(str(imagehash.phash(ImageOps.mirror(image))), 16)).bit_count() <= 4
     samples.unlink()
-    assert np.array_equal(hashes_of("birds", ids).upright, both.upright), "all are known"
+    assert hashes_of("birds", ids) == both, "all are known"
 
 
-def test_another_policy_or_a_damaged_cache_is_hashed_anew(
-    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_policy_or_a_damaged_cache_is_hashed_anew(project: Callable[..., Path]) -> None:
     project()
     rows = birds()
     write("birds", rows)
     ids = [row["content_id"] for row in rows]
-    first = hashes_of("birds", ids).upright
-    path = cache_path("birds")
-    wrong = pq.read_table(path)
-    zeros = wrong.set_column(1, "phash", pa.array([0] * wrong.num_rows, pa.uint64()))
+    first = hashes_of("birds", ids)
+    path = cache_path("birds", PHASH)
+    table_ = pq.read_table(path)
+    zeros = table_.set_column(1, table_.field(1), pa.array([[0]] * 12, table_.field(1).type))
     pq.write_table(zeros, path)
-    assert not hashes_of("birds", ids).upright.any(), "the cache is what is read"
+    assert hashes_of("birds", ids) == [[0]] * 13, "the cache is what is read"
     pq.write_table(zeros.replace_schema_metadata({"policy": "another decoder"}), path)
-    assert np.array_equal(hashes_of("birds", ids).upright, first)
+    assert hashes_of("birds", ids) == first
     path.write_bytes(path.read_bytes()[:100])
-    assert np.array_equal(hashes_of("birds", ids).upright, first)
+    assert hashes_of("birds", ids) == first
 
 
 def test_a_picture_that_cannot_be_decoded_is_named_and_the_others_hashes_stay(
@@ -188,7 +182,7 @@ def test_a_picture_that_cannot_be_decoded_is_named_and_the_others_hashes_stay(
     assert result.exit_code == 1
     assert f"picture {content('broken')}: truncated" in result.output
     assert not (dataset_folder("birds") / "dedupe.parquet").exists()
-    assert pq.read_table(cache_path("birds")).num_rows == 80
+    assert pq.read_table(cache_path("birds", PHASH)).num_rows == 80
 
 
 def test_links_go_there_and_back(project: Callable[..., Path]) -> None:
@@ -211,9 +205,44 @@ def test_links_go_there_and_back(project: Callable[..., Path]) -> None:
 def test_a_symmetric_picture_is_no_mirror_image_of_itself_and_a_pair_has_one_kind() -> None:
     upright = np.array([5, 5 << 40, 6], np.uint64)
     mirrored = np.array([5, 9 << 40, 6], np.uint64)
-    links = links_of(upright, mirrored, 2)
+    links = links_of(upright, mirrored, 2, 2)
     assert (links.near.a.tolist(), links.near.b.tolist()) == ([0], [2])
     assert links.mirror.a.size == 0
+
+
+def test_a_crop_is_found_by_two_regions_and_only_told() -> None:
+    x, y, z = 0, 0xFFFF_FFFF << 32, 0xFFFF_0000_FFFF  # 32 bits apart
+    pictures = [[x, y, z], [x | 0b111, y], [x], [z | 1 << 60, z | 1 << 61]]
+    alike = crop_links(pictures)
+    assert (alike.a.tolist(), alike.b.tolist(), alike.distance.tolist()) == ([0], [1], [-1])
+    assert crop_links([[5, 5], [5, 5]]).a.size == 0, "one region twice is one"
+    assert crop_links([]).a.size == crop_links([[1]]).a.size == 0
+
+
+def test_crops_are_linked_for_review_and_remove_nothing(project: Callable[..., Path]) -> None:
+    project(**{"dedupe.birds": {"method": "phash", "crop": True}})
+    image = scene()
+    rows = [picture("whole", image), picture("part", image.crop((60, 50, 560, 430)), "b")]
+    rows += [picture(f"{n}", drawn(n)) for n in range(3)]
+    write("birds", rows)
+    run("birds")
+    found = marks("birds")
+    assert {row["status"] for row in found.values()} == {"keep"}
+    assert found["a/whole"]["cluster"] != found["b/part"]["cluster"]
+    pairs = pq.read_table(dataset_folder("birds") / "pairs.parquet").to_pylist()
+    crops = [{row["a"], row["b"]} for row in pairs if row["kind"] == "crop"]
+    assert {"a/whole", "b/part"} in crops
+    report = read_json(dataset_folder("birds") / "reports" / "dedupe.json")
+    assert report["pairs"]["crop"] == len(crops)
+
+
+def scene() -> Image.Image:
+    """Draw four bright patches of different insides on a dark stage."""
+    image = Image.new("RGB", (640, 480), (8, 8, 12))
+    for number, (x, y) in enumerate([(90, 80), (370, 90), (100, 270), (380, 260)]):
+        patch = drawn(200 + number, (150, 130)).point(lambda value: 120 + value // 2)
+        image.paste(patch, (x, y))
+    return image
 
 
 def test_real_photos_by_their_published_numbers(project: Callable[..., Path], shared: Path) -> None:
@@ -240,7 +269,8 @@ def test_real_photos_by_their_published_numbers(project: Callable[..., Path], sh
         for b in range(a + 1, len(ids))
         if (full[a] ^ full[b]).bit_count() <= 6
     }
-    ours = links_of(hashes_of("dances", ids).upright, None, 6).near
+    hashed = np.array(hashes_of("dances", ids), np.uint64)[:, 0]
+    ours = links_of(hashed, None, 6, 6).near
     assert set(zip(ours.a.tolist(), ours.b.tolist(), strict=True)) == naive
     assert len(naive) == report["pairs"]["to_remove"]
     assert samples_path("dances").exists()
