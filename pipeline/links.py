@@ -66,7 +66,7 @@ def crop_links(segments: Sequence[Sequence[int]]) -> Pairs:
     one, other = owner[found.a], owner[found.b]
     is_apart = one != other
     # of two contents, the regions of each that are like one of the other's
-    rows = np.stack([one, other, found.a, found.b])[:, is_apart]
+    rows = np.stack([one, other, inverse[found.a], inverse[found.b]])[:, is_apart]
     swap = rows[0] > rows[1]
     rows[:, swap] = rows[:, swap][[1, 0, 3, 2]]
     alike = []
