@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import os
 import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 from icrawler import Crawler, Feeder, ImageDownloader, Parser
 
@@ -30,8 +30,8 @@ from pipeline.net import GuardedSession, HttpRejected, Limits, Manners, NoManner
 
 MAX_PAGES = 1_000  # of one query: an engine that never ends is ended
 ACCEPT = {"Accept": "image/*", "Accept-Encoding": "identity"}  # pictures are compressed already
-# Pictures held in memory at once, whatever the number of threads: decoding needs processors.
-VERIFYING = min(4, os.cpu_count() or 1)
+SPOOL_BYTES = 1_000_000  # a picture is held in memory up to here, and on the disk beyond
+LARGE_AT_ONCE = 2  # of those, read back to be verified; whatever the number of threads
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,15 @@ class Stream:
 
 
 class Quota:
-    """Lets pictures begin in order, and never more than are still wanted.
+    """Lets pictures begin one after the other, and never more than are still wanted.
 
-    So every picture that begins and turns out good belongs to the first `wanted` good ones: the
-    same set with one thread and with many, and not one too many.
+    Whoever begins them in order of rank gets the first `wanted` good ones: the same set with one
+    thread and with many, and not one too many.
     """
 
     def __init__(self, wanted: int, stored: int) -> None:
         self.wanted, self.stored = wanted, stored
-        self.under_way = 0
-        self._listed = 0  # pictures handed to the downloader
-        self._ended = 0
-        self._next = 0
+        self._listed = self._under_way = 0  # pictures that the downloader has, and works on
         self._is_stopped = False
         self._changed = threading.Condition()
 
@@ -99,29 +96,30 @@ class Quota:
         """Whether all that were wanted are stored."""
         return self.stored >= self.wanted
 
-    def list(self) -> int:
-        """Return the place in the order of one more picture."""
-        self._listed += 1
-        return self._listed - 1
+    @property
+    def _is_over(self) -> bool:
+        return self._is_stopped or self.is_full
 
-    def begin(self, place: int) -> bool:
-        """Wait for the turn of the picture at `place`; return False when no more are wanted."""
+    def list(self) -> None:
+        """Count one more picture that may begin."""
+        with self._changed:
+            self._listed += 1
+
+    def begin(self) -> bool:
+        """Wait until one more is wanted; return False when none will be."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._over or (self._next == place and self._has_room), timeout=None
+                lambda: self._is_over or self.stored + self._under_way < self.wanted
             )
-            if self._over:
-                return False
-            self._next += 1
-            self.under_way += 1
-            self._changed.notify_all()
-            return True
+            if not self._is_over:
+                self._under_way += 1
+            return not self._is_over
 
     def end(self, *, is_new: bool) -> None:
         """Say that a picture that began has ended, and whether it is one more."""
         with self._changed:
-            self.under_way -= 1
-            self._ended += 1
+            self._listed -= 1
+            self._under_way -= 1
             self.stored += is_new
             self._changed.notify_all()
 
@@ -129,23 +127,15 @@ class Quota:
         """Wait until what is listed cannot fill the quota; return False when it is over."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._over or self._listed - self._ended < self.wanted - self.stored
+                lambda: self._is_over or self.stored + self._listed < self.wanted
             )
-            return not self._over
+            return not self._is_over
 
     def stop(self) -> None:
         """Let nothing more begin."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
-
-    @property
-    def _over(self) -> bool:
-        return self._is_stopped or self.is_full
-
-    @property
-    def _has_room(self) -> bool:
-        return self.stored + self.under_way < self.wanted
 
 
 class StreamFeeder(Feeder):
@@ -178,7 +168,8 @@ class StreamParser(Parser):
                 self.found += 1
                 url = found.result.url
                 if url not in seen and not self.crawl.is_settled(url):
-                    self.output({"place": self.crawl.quota.list(), "found": found})
+                    self.crawl.quota.list()
+                    self.output(found)
                 seen.add(url)
         except BaseException as error:
             self.crawl.fail(error)
@@ -245,20 +236,27 @@ class LedgerDownloader(ImageDownloader):
     ) -> None:
         super().__init__(threads, signal, session, storage)
         self.crawl = crawl
-        self._verifying = threading.BoundedSemaphore(VERIFYING)
+        self._holding = threading.BoundedSemaphore(LARGE_AT_ONCE)
+        self._turn = threading.Lock()
 
     def worker_exec(self, **_: Any) -> None:
-        """Make pictures of tasks until there is None."""
-        while (task := self.in_queue.get()) is not None:
-            self.download(task)
+        """Make pictures until there is nothing more to begin."""
+        while (found := self._next()) is not None:
+            self.download(found)
 
-    def download(self, task: Any, *_: Any, **__: Any) -> None:
-        """Make a picture of one task, when it is its turn and one is wanted."""
-        if not self.crawl.quota.begin(task["place"]):
-            return
+    def _next(self) -> Found | None:
+        # Taken and begun by one thread at a time, so that pictures begin in order of rank.
+        with self._turn:
+            found = self.in_queue.get()
+            return found if found is not None and self.crawl.quota.begin() else None
+
+    def download(self, task: Found, *_: Any, **__: Any) -> None:
+        """Make a picture of a result that has begun."""
         is_new = False
         try:
-            is_new = self._attempt(task["found"], self.storage.incoming / str(task["place"]))
+            attempt = self.crawl.attempt(task)
+            is_new = self._attempt(attempt)
+            self.crawl.note(attempt)
         except Rejected:  # stopped: no word on the picture
             pass
         except BaseException as error:  # a full disk, or a fault of ours: the crawl ends with it
@@ -268,45 +266,44 @@ class LedgerDownloader(ImageDownloader):
             if self.crawl.quota.is_full:
                 self.crawl.dismiss()
 
-    def _attempt(self, found: Found, part: Path) -> bool:
-        attempt = self.crawl.attempt(found)
+    def _attempt(self, attempt: Attempt) -> bool:
+        """Fetch, verify and store; return whether it brought a new picture."""
         try:
-            self._fetch(attempt, part)
-            is_new = self.storage.add(attempt, part)
+            if not self.crawl.rules.is_licensed(attempt.licence):
+                raise Rejected("licence", f"{attempt.licence or 'none'} is known of it")
+            with SpooledTemporaryFile(SPOOL_BYTES, dir=self.storage.incoming) as file:
+                self._fetch(attempt, file)
+                is_small = (attempt.bytes or 0) <= SPOOL_BYTES
+                with nullcontext() if is_small else self._holding:
+                    file.seek(0)
+                    data = file.read()
+                    self._verify(attempt, data)
+                    return self.storage.add(attempt, data)
         except Rejected as refusal:
             if refusal.reason == "stopped":
                 raise
             _refuse(attempt, refusal)
-            is_new = self.storage.add(attempt)
-        finally:
-            part.unlink(missing_ok=True)
-        self.crawl.note(attempt)
-        return is_new
+            return self.storage.add(attempt)
 
-    def _fetch(self, attempt: Attempt, part: Path) -> None:
+    def _fetch(self, attempt: Attempt, file: IO[bytes]) -> None:
+        fetched = get(
+            self.session,
+            attempt.source_url,
+            self.crawl.limits,
+            headers=ACCEPT,
+            into=file,
+            manners=self.crawl.manners,
+            stop=self.crawl.stopping,
+            on_retry=lambda why, wait_s: self._retry(attempt, why, wait_s),
+        )
+        attempt.final_url, attempt.status = fetched.url, fetched.status
+        attempt.content_type, attempt.bytes = fetched.content_type, fetched.size
+
+    def _verify(self, attempt: Attempt, data: bytes) -> None:
         rules = self.crawl.rules
-        if not rules.is_licensed(attempt.licence):
-            raise Rejected("licence", f"{attempt.licence or 'none'} is known of it")
-        with part.open("w+b") as file:
-            fetched = get(
-                self.session,
-                attempt.source_url,
-                self.crawl.limits,
-                headers=ACCEPT,
-                into=file,
-                manners=self.crawl.manners,
-                stop=self.crawl.stopping,
-                on_retry=lambda why, wait_s: self._retry(attempt, why, wait_s),
-            )
-            attempt.final_url, attempt.status = fetched.url, fetched.status
-            attempt.content_type, attempt.bytes = fetched.content_type, fetched.size
-            with self._verifying:
-                file.seek(0)
-                data = file.read()
-                attempt.sha256 = hashlib.sha256(data).hexdigest()
-                info = verify(data, min_side=rules.min_side, max_pixels=rules.max_pixels)
+        attempt.sha256 = hashlib.sha256(data).hexdigest()
+        info = verify(data, min_side=rules.min_side, max_pixels=rules.max_pixels)
         attempt.format, attempt.width, attempt.height = info.format, info.width, info.height
-        attempt.outcome = "stored"
 
     def _retry(self, attempt: Attempt, why: Rejected, wait_s: float) -> None:
         again = replace(attempt)

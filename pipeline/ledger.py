@@ -17,7 +17,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +60,10 @@ class Attempt:
     attribution: str | None = None
     time: str = ""
 
+    def told(self) -> dict[str, Any]:
+        """Return all fields by name (dataclasses.asdict copies deeply, and takes ten times it)."""
+        return {name: getattr(self, name) for name in _KEYS}
+
     @property
     def file_name(self) -> str:
         """The name of the picture's file: its sha256, and an extension by its content."""
@@ -84,7 +88,7 @@ def _standing(attempt: Attempt) -> tuple[bool, int, str, str, str]:
     return is_unlicensed, attempt.rank, attempt.engine, attempt.query, attempt.source_url
 
 
-_KEYS = frozenset(field.name for field in fields(Attempt))
+_KEYS = tuple(field.name for field in fields(Attempt))
 
 
 class Ledger:
@@ -117,8 +121,9 @@ class Ledger:
             shutil.rmtree(self.incoming, ignore_errors=True)
             _mend(self.path)
             for attempt in read_ledger(self.path):
-                self._count(attempt)
+                self._recall(attempt)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            self._size = os.fstat(self._file).st_size
             self.incoming.mkdir()
         except BaseException:
             os.close(self._folder)
@@ -136,47 +141,54 @@ class Ledger:
         shutil.rmtree(self.incoming, ignore_errors=True)
         os.close(self._folder)
 
-    def add(self, attempt: Attempt, part: Path | None = None) -> bool:
+    def add(self, attempt: Attempt, data: bytes | None = None) -> bool:
         """Write an attempt; return whether it brought a new picture.
 
-        `part` is the verified picture's temporary file: it becomes a stored picture, or the
-        attempt a duplicate of one that is there.
+        `data` is a verified picture: it is stored, or the attempt a duplicate of one that is.
         """
+        attempt.time = datetime.now(UTC).isoformat(timespec="seconds")
+        if data is None:
+            with self._lock:
+                self._append(attempt)
+                return False
+        part = self.incoming / f"{threading.get_ident()}"
+        if attempt.sha256 not in self.stored:
+            part.write_bytes(data)
         with self._lock:
-            attempt.time = datetime.now(UTC).isoformat(timespec="seconds")
-            if part is not None:
-                is_new = attempt.sha256 not in self.stored
-                attempt.outcome = "stored" if is_new else "duplicate"
-            self._append(json.dumps(asdict(attempt), ensure_ascii=False) + "\n")
-            if part is not None and attempt.outcome == "stored":
+            is_new = attempt.sha256 not in self.stored
+            attempt.outcome = "stored" if is_new else "duplicate"
+            self._append(attempt)
+            if is_new:
                 part.replace(self.images / attempt.file_name)
-            return self._count(attempt)
+                self.stored[str(attempt.sha256)] = attempt
+        if not is_new:
+            part.unlink(missing_ok=True)
+        return is_new
 
-    def _append(self, line: str) -> None:
+    def _append(self, attempt: Attempt) -> None:
         """Write a line whole, or leave the ledger as it was (a full disk takes half a line)."""
-        size = os.fstat(self._file).st_size
-        left = line.encode()
+        line = left = (json.dumps(attempt.told(), ensure_ascii=False) + "\n").encode()
         try:
             while left:
                 left = left[os.write(self._file, left) :]
         except OSError as error:
-            os.ftruncate(self._file, size)
+            os.ftruncate(self._file, self._size)
             raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._size += len(line)
+        if attempt.outcome != "retry":
+            self.latest[attempt.source_url] = attempt
 
-    def _count(self, attempt: Attempt) -> bool:
-        if attempt.outcome == "retry":
-            return False
-        self.latest[attempt.source_url] = attempt
-        sha256 = attempt.sha256
-        if attempt.outcome != "stored" or sha256 is None or sha256 in self.stored:
-            return False
-        try:
-            is_whole = (self.images / attempt.file_name).stat().st_size == attempt.bytes
-        except OSError:
-            is_whole = False
-        if is_whole:
-            self.stored[sha256] = attempt
-        return is_whole
+    def _recall(self, attempt: Attempt) -> None:
+        """Take in a line of an earlier run; its picture may have been lost or damaged since."""
+        if attempt.outcome != "retry":
+            self.latest[attempt.source_url] = attempt
+        if attempt.outcome == "stored" and attempt.sha256 not in self.stored:
+            try:
+                size = (self.images / attempt.file_name).stat().st_size
+            except FileNotFoundError:
+                return
+            if size == attempt.bytes:
+                self.stored[str(attempt.sha256)] = attempt
 
     def is_settled(self, url: str, still_refused: Callable[[Attempt], bool]) -> bool:
         """Say whether a URL needs no request: its picture is here, or it was refused for good.

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -363,7 +363,7 @@ def get(
     limits: Limits = Limits(),
     *,
     headers: Mapping[str, str] | None = None,
-    into: BinaryIO | None = None,
+    into: IO[bytes] | None = None,
     manners: Manners | None = None,
     stop: threading.Event | None = None,
     on_retry: Callable[[Rejected, float], None] | None = None,
@@ -402,7 +402,7 @@ def _get_once(
     url: str,
     limits: Limits,
     headers: Mapping[str, str] | None,
-    sink: BinaryIO,
+    sink: IO[bytes],
     *,
     manners: Manners,
 ) -> Fetched:
@@ -444,20 +444,26 @@ def opened(
     naming. Redirects are the caller's: `response.status_code in REDIRECTS`.
     """
     timeout_s = max(timeout_s, 0.001)
+    timeout = (min(connect_s, timeout_s), timeout_s)
     with (
         _until(time.monotonic() + timeout_s),
         _translated(session),
-        session.get(
-            url,
-            headers=headers,
-            stream=True,
-            timeout=(min(connect_s, timeout_s), timeout_s),
-            allow_redirects=False,
+        session.send(
+            _prepared(session, url, headers), stream=True, timeout=timeout, allow_redirects=False
         ) as response,
     ):
         if silence_only:
             _deadline.at = float("inf")
         yield response
+
+
+def _prepared(
+    session: GuardedSession, url: str, headers: Mapping[str, str] | None
+) -> requests.PreparedRequest:
+    """Prepare a GET without what Session.request merges in each time (cookies, hooks, auth)."""
+    request = requests.PreparedRequest()
+    request.prepare("GET", url, headers={**session.headers, **(headers or {})})
+    return request
 
 
 @contextmanager
@@ -471,7 +477,7 @@ def _location(response: requests.Response) -> str:
     return response.headers["Location"].encode("latin-1").decode("utf-8", "replace").strip()
 
 
-def _read(response: requests.Response, url: str, max_bytes: int, sink: BinaryIO) -> int:
+def _read(response: requests.Response, url: str, max_bytes: int, sink: IO[bytes]) -> int:
     declared = response.headers.get("Content-Length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise HttpRejected("too-large", f"{declared} bytes declared", url, response)

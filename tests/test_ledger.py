@@ -33,19 +33,13 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def part(ledger: Ledger, data: bytes) -> Path:
-    path = ledger.incoming / "1"
-    path.write_bytes(data)
-    return path
-
-
 def always(_: Attempt) -> bool:
     return True
 
 
 def test_a_picture_and_its_line(ledger: Ledger) -> None:
-    assert ledger.add(attempt("u1", b"one"), part(ledger, b"one"))
-    assert not ledger.add(attempt("u2", b"one"), part(ledger, b"one"))
+    assert ledger.add(attempt("u1", b"one"), b"one")
+    assert not ledger.add(attempt("u2", b"one"), b"one")
     assert not ledger.add(attempt("u3", reason="http-404"))
     (path,) = ledger.images.iterdir()
     assert path.name == hashlib.sha256(b"one").hexdigest() + ".jpg"
@@ -59,7 +53,7 @@ def test_it_is_read_as_it_was_left(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         for number in range(3):
             data = bytes([number])
-            ledger.add(attempt(f"u{number}", data, creator="கலை"), part(ledger, data))
+            ledger.add(attempt(f"u{number}", data, creator="கலை"), data)
         report, stored = ledger.report(5), ledger.stored
     with Ledger(tmp_path) as again:
         assert (again.report(5), again.stored) == (report, stored)
@@ -71,7 +65,7 @@ def test_the_last_word_counts(ledger: Ledger) -> None:
     assert not ledger.is_settled("u", always), "a bad day"
     ledger.add(attempt("u", reason="http-503", outcome="retry"))
     assert ledger.report(1)["refused"] == {"timeout": 1}, "a retry is no word"
-    ledger.add(attempt("u", b"1"), part(ledger, b"1"))
+    ledger.add(attempt("u", b"1"), b"1")
     assert ledger.report(1) == {
         "asked": 1,
         "stored": 1,
