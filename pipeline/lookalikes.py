@@ -1,4 +1,4 @@
-"""`kalai sheets`: what dedupe joined, side by side, for the eye."""
+"""`kalai lookalikes`: what dedupe joined, side by side, for the eye."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def main(dataset: str, most: int, target: Path | None) -> None:
 
     \b
     Example:
-      kalai sheets dances
+      kalai lookalikes dances
     """
     folder = target or dataset_folder(dataset) / "cache" / "sheets"
     count = 0
