@@ -11,11 +11,10 @@ from pipeline.files import read_json, write_json
 
 @dataclass(frozen=True)
 class State:
-    """What a part is part of: the address it began at, its validator, the sha256 wanted."""
+    """What a part is part of: the address it began at, and its version there."""
 
     url: str
     validator: str | None
-    sha256: str | None
 
 
 class Part:
@@ -44,7 +43,7 @@ class Part:
         """Start anew, with nothing."""
         self.discard()
         self.path.touch()
-        self.state = State(url, validator, self.sha256)
+        self.state = State(url, validator)
         write_json(self.state_path, asdict(self.state))
 
     def discard(self) -> None:
@@ -67,7 +66,7 @@ class Part:
         address and the same version: If-Range has the server send all of it otherwise.
         """
         state, size = self.state, self.size
-        if state is None or not size or state.sha256 != self.sha256:
+        if state is None or not size:
             return {}
         if state.url == url and state.validator:
             return {"Range": f"bytes={size}-", "If-Range": state.validator}

@@ -175,6 +175,7 @@ def test_an_endless_member_is_passed_over_in_little_memory(tmp_path: Path) -> No
         ([header("././@LongLink", 1 << 30, b"L")], "a header of 1073741824 bytes"),
         ([header("PaxHeaders/x", 1 << 33, b"x")], "a header of 8589934592 bytes"),
         ([header("back", -1024)], "ends before it begins"),
+        ([header("loop", -1024, b"Q")], "ends before it begins"),
         ([pax(size="-512"), entry("back")], "ends before it begins"),
         ([pax(path="x")] * 3000 + [entry("deep")], "recursion"),
         ([b"\x07" * BLOCK], "damaged header"),

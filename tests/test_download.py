@@ -108,6 +108,11 @@ def files(folder: Path) -> list[str]:
 Get = Callable[..., Downloaded]
 
 
+def drip_after_headers(exchange: Exchange) -> None:
+    exchange.reply(headers={"Content-Length": "5000"})
+    drip(b"z" * 5000, 0.01)(exchange)  # never silent for long, and never done
+
+
 def test_a_file_comes_whole_and_leaves_nothing_beside_it(
     server: Server, get: Get, tmp_path: Path
 ) -> None:
@@ -202,6 +207,21 @@ def test_a_part_that_is_whole_already_is_taken(server: Server, get: Get, tmp_pat
     server.answers["/a"] = ranged(DATA)
     get(server.url + "/a")
     assert (tmp_path / "file.bin").read_bytes() == DATA
+    assert asked_ranges(server)[2:] == ["bytes=300000-"]
+
+
+def test_a_server_that_gives_less_than_the_rest_is_asked_again(server: Server, get: Get) -> None:
+    data = random.Random(3).randbytes(5 << 20)
+
+    def some(exchange: Exchange) -> None:
+        begin = int(exchange.headers["Range"][len("bytes=") : -1])
+        body = data[begin : begin + (2 << 20)]
+        place = f"bytes {begin}-{begin + len(body) - 1}/{len(data)}"
+        exchange.reply(body, 206, {"Content-Range": place, "ETag": '"one"'})
+
+    server.answers["/a"] = in_turn(ranged(data, cut=1 << 20), some)
+    assert get(server.url + "/a").sha256 == sha(data)
+    assert server.hits["/a"] == 3
 
 
 def test_a_part_longer_than_the_file_is_begun_anew(
@@ -337,7 +357,7 @@ def test_the_size_is_capped_declared_or_not(server: Server, get: Get, tmp_path: 
     [
         hang,
         drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 2000),  # in its headers, for ever
-        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"z" * 5000, 0.01),
+        drip_after_headers,
     ],
 )
 def test_silence_and_drips_end(server: Server, get: Get, answer: Answer) -> None:
