@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,21 @@ def test_the_quota_is_what_a_crawl_can_store(shipped: dict[str, Any]) -> None:
         gallery = scene.world.dances.gallery(dance)
         assert gallery is not None
         assert gallery.storable == wanted
+
+
+def test_a_page_is_the_same_group_whatever_the_port(shipped: dict[str, Any]) -> None:
+    """Else two runs of the same world would split it differently."""
+    scene = make_scene(8)
+    pages = [hit.page for hit in scene.world.search("kathak dance")]
+    groups = []
+    for _ in "12":
+        with Web(scene.world) as web:
+            split = validate(scene.params(shipped, web)).split["dances"]
+            assert split.group_column == "page_url"
+            found = [re.search(str(split.group_pattern), web.url(page)) for page in pages]
+            groups.append([match[0] for match in found if match])
+    assert groups[0] == groups[1]
+    assert len(set(groups[0])) == len(set(pages)) > 10
 
 
 def test_merged_keeps_what_is_not_named() -> None:

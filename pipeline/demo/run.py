@@ -26,6 +26,10 @@ from pipeline.params import PARAMS
 SEED = 8  # of the drawn world; the README's figures are of this one
 PER_CLASS = 60  # of 156 classes in both parts
 
+BYE = """
+Next: `kalai demo --keep` keeps the project and the web, so that you can look at the plots, add a
+dance, `dvc repro`, and see with `dvc metrics diff` what it changed."""
+
 
 @click.command(cls=Stage)
 @click.option("--keep", is_flag=True, help="Keep the folder and serve on until Ctrl-C.")
@@ -63,15 +67,17 @@ def main(keep: bool, dances: Path | None, tamil: Path | None, tamil_per_class: i
     started = time.monotonic()
     scene = make_scene(SEED, dances, tamil, tamil_per_class)
     folder = Path(tempfile.mkdtemp(prefix="kalai-demo-"))
-    scratch = Scratch(folder)
     is_over = False
     try:
+        scratch = Scratch(folder)
         with Web(scene.world, folder / ".dvc" / "tmp" / "web.jsonl") as web:
             show(scratch, scene, web)
-            click.echo(f"\n{time.monotonic() - started:.0f} s in all")
-            is_over = not keep
+            click.echo(f"\n{time.monotonic() - started:.0f} s in all.")
             if keep:
                 serve_on(scratch, scene)
+            else:
+                is_over = True
+                click.echo(BYE)
     except KeyboardInterrupt:
         raise PipelineError("interrupted", exit_code=130) from None
     finally:
@@ -129,18 +135,25 @@ def serve_on(scratch: Scratch, scene: Scene) -> None:
 def next_steps(scratch: Scratch, scene: Scene) -> list[str]:
     """Return commands that work in the kept folder while the web is served."""
     lines = [
-        "In a second terminal:",
+        "Next, in a second terminal:",
         f"  cd {shlex.quote(str(scratch.root))}",
         f"  export PATH={shlex.quote(str(scratch.bin))}:$PATH",
     ]
     if scene.drawn_dances:
         new = next(name for name in figures.STYLES if name not in scene.drawn_dances)
+        queries = f'--query "{new} dance" --query "{new} dancer on stage"'
         lines += [
-            f'  kalai add-dance {new} --query "{new} dance" --query "{new} dancer on stage"',
-            "  dvc repro            # crawls only the new one, then what follows",
+            f"  kalai add-dance {new} {queries}",
+            "  dvc repro                     # crawls the new one alone, then what follows",
+            "  dvc metrics diff              # what it changed",
         ]
     else:
         lines += [
-            "  dvc exp run -S train.dances.unfrozen_epochs=20",
+            "  dvc exp run -S train.dances.size=128",
+            "  dvc exp show --only-changed   # what it changed",
         ]
-    return [*lines, "  dvc metrics diff     # what that changed", "  kalai status"]
+    return [
+        *lines,
+        "  kalai status",
+        "  ls data/*/reports/*/*.png     # curves, confusion, calibration",
+    ]

@@ -28,6 +28,8 @@ ANY_PICTURE: Changes = {  # what a project may have set for its own crawls
     "host_delay_s": 0.01,  # all hosts are this machine; nobody is disturbed
 }
 
+# A page's address without its port, which is another every time: the same world splits the same.
+PAGES = {"group_column": "page_url", "group_pattern": r"[^/]+/page-[0-9]+"}
 # Small enough for a few minutes on two cores, large enough to be clearly better than chance.
 DRAWN_DANCES_TRAIN = {
     "size": 48,
@@ -155,6 +157,7 @@ def _drawn_dances(seed: int) -> tuple[Dances, Changes, tuple[str, ...]]:
             for name in names
         },
         "crawl": {"max_images": some.storable, "min_images": 20},
+        "split": {"dances": PAGES},
         "train": {"dances": DRAWN_DANCES_TRAIN},
     }
     return dances, changes, names
@@ -171,6 +174,7 @@ def _real_dances(root: Path) -> tuple[Dances, Changes, tuple[str, ...]]:
             "max_images": max(len(gallery.main) for gallery in dances.galleries.values()),
             "min_images": 1,
         },
+        "split": {"dances": PAGES},
         "train": {"dances": REAL_DANCES_TRAIN},
     }
     return dances, changes, ()
