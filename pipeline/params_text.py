@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from textwrap import dedent, indent
@@ -75,7 +76,7 @@ def entry_like(text: str, section: str, key: str, new_key: str) -> str:
 
 def scalar(text: str) -> str:
     """Return a text as YAML: plain where it is plain words, else in quotes."""
-    if text.replace(" ", "").isalnum() and yaml.safe_load(text) == text:
+    if re.sub(r"[ ./_-]", "", text).isalnum() and yaml.safe_load(text) == text:
         return text
     quoted = yaml.safe_dump(text, allow_unicode=True, default_style='"', width=sys.maxsize)
     return quoted.strip()
