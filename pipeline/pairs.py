@@ -47,6 +47,14 @@ class Pairs(NamedTuple):
         return Pairs(self.a[keep], self.b[keep], self.distance[keep])
 
 
+class Plan(NamedTuple):
+    """How a search cuts values: blocks of the bits that vary, and how many it chooses at a time."""
+
+    within: int
+    blocks: list[list[int]]
+    chosen: int  # 0: every pair is compared
+
+
 class Run(NamedTuple):
     """`mask` bits, standing at bit `source`, that move to bit `target`."""
 
@@ -86,6 +94,12 @@ def near_values(values: U64, within: int, *, threads: int | None = None) -> Pair
     left, right = _search(
         values.astype(np.uint64, copy=False), within, threads or min(4, os.cpu_count() or 1)
     )
+    return placed(values, [(left, right)])
+
+
+def placed(values: U64, found: Iterable[Found]) -> Pairs:
+    """Return pairs of strictly increasing `values` (n,), each found once, by position."""
+    left, right = joined(found)
     a, b = np.searchsorted(values, left), np.searchsorted(values, right)
     a, b = np.minimum(a, b), np.maximum(a, b)
     order = np.lexsort((b, a))
@@ -137,19 +151,25 @@ def _products(left: Ints, left_counts: Ints, right: Ints, right_counts: Ints) ->
 def _search(values: U64, within: int, threads: int = 1) -> Found:
     """Return the pairs of distinct `values` within `within` bits, each once."""
     if values.size < 2 or within == 0:
-        return _joined([])
+        return joined([])
+    plan = plan_of(values, within)
+    if not plan.chosen:
+        return joined(_compare(values, values.size - 1, within))
+    one = partial(search_by, values, plan)
+    choices = combinations(range(len(plan.blocks)), plan.chosen)
+    if threads == 1:
+        return joined(map(one, choices))
+    with ThreadPoolExecutor(threads) as pool:  # numpy sorts and compares outside the GIL
+        return joined(pool.map(one, choices))
+
+
+def plan_of(values: U64, within: int) -> Plan:
+    """Return the cheapest plan for two distinct `values` or more; any finds the same pairs."""
     varying = int(np.bitwise_or.reduce(values) ^ np.bitwise_and.reduce(values))
     bits = [bit for bit in range(64) if varying >> bit & 1]
     chosen = _cheapest(values, within, bits)
-    if not chosen:
-        return _joined(_compare(values, values.size - 1, within))
-    blocks = [block.tolist() for block in np.array_split(bits, within + chosen)]
-    one = partial(_search_by, values, within, blocks)
-    choices = combinations(range(len(blocks)), chosen)
-    if threads == 1:
-        return _joined(map(one, choices))
-    with ThreadPoolExecutor(threads) as pool:  # numpy sorts and compares outside the GIL
-        return _joined(pool.map(one, choices))
+    blocks = np.array_split(bits, within + chosen)
+    return Plan(within, [block.tolist() for block in blocks], chosen)
 
 
 def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
@@ -168,7 +188,7 @@ def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
             break
         agreeing = np.zeros(SAMPLED, np.int64)  # blocks of a sampled pair
         for block in np.array_split(bits, count):
-            agreeing += (xor & _mask(block.tolist())) == 0
+            agreeing += (xor & mask_of(block.tolist())) == 0
         meetings = np.array([math.comb(k, chosen) for k in range(count + 1)])[agreeing].mean()
         uniform = masks * 2.0 ** (-len(bits) * chosen / count)
         cost = masks * n * (SORT_NS + 2 * COMPARE_NS) + every * max(float(meetings), uniform)
@@ -177,8 +197,12 @@ def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
     return best
 
 
-def _search_by(values: U64, within: int, blocks: list[list[int]], chosen: tuple[int, ...]) -> Found:
-    """Return the pairs whose first agreeing blocks are the `chosen` ones."""
+def search_by(values: U64, plan: Plan, chosen: tuple[int, ...]) -> Found:
+    """Return the pairs of distinct `values` whose first agreeing blocks are the `chosen` ones.
+
+    `values` may be a part of the plan's, if all that agree on the chosen blocks are in it.
+    """
+    within, blocks = plan.within, plan.blocks
     layout = _layout(blocks, chosen)
     moved = _permuted(values, layout.runs)
     moved.sort()
@@ -192,8 +216,8 @@ def _search_by(values: U64, within: int, blocks: list[list[int]], chosen: tuple[
             found.append(_search(moved[start : start + size], within))
         moved, sizes = moved[np.repeat(~is_huge, sizes)], sizes[~is_huge]
     found.extend(_compare_buckets(moved, sizes, within))
-    left, right = _joined(_first_met(pair, layout) for pair in found)
-    constant = values[0] & ~_mask(bit for block in blocks for bit in block)
+    left, right = joined(_first_met(pair, layout) for pair in found)
+    constant = values[0] & ~mask_of(bit for block in blocks for bit in block)
     return _restored(left, layout.runs) | constant, _restored(right, layout.runs) | constant
 
 
@@ -210,14 +234,16 @@ def _layout(blocks: list[list[int]], chosen: tuple[int, ...]) -> Layout:
             runs[-1].append(bit)
         else:
             runs.append([bit])
+    moves = [(run[0], target[run[0]], mask_of(range(len(run)))) for run in runs]
     return Layout(
-        [Run(np.uint64(run[0]), np.uint64(target[run[0]]), _mask(range(len(run)))) for run in runs],
+        [Run(np.uint64(source), np.uint64(aim), mask) for source, aim, mask in moves],
         np.uint64(1 << below),
-        [_mask(target[bit] for bit in blocks[block]) for block in rest if block < chosen[-1]],
+        [mask_of(target[bit] for bit in blocks[block]) for block in rest if block < chosen[-1]],
     )
 
 
-def _mask(bits: Iterable[int]) -> np.uint64:
+def mask_of(bits: Iterable[int]) -> np.uint64:
+    """Return a value in which the given bits are set."""
     return np.uint64(sum(1 << bit for bit in bits))
 
 
@@ -293,7 +319,8 @@ def _first_met(found: Found, layout: Layout) -> Found:
     return left[keep], right[keep]
 
 
-def _joined(found: Iterable[Found]) -> Found:
+def joined(found: Iterable[Found]) -> Found:
+    """Return what several searches found as one."""
     columns = list(found)
     if not columns:
         return np.empty(0, np.uint64), np.empty(0, np.uint64)
