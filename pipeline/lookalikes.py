@@ -24,13 +24,13 @@ ACROSS, DOWN = 4, 6  # pairs on a sheet
 
 def pairs_by_kind(dataset: str) -> dict[str, list[Pair]]:
     """Return what there is to look at, the least alike first: there the mistakes are."""
-    folder = dataset_folder(dataset)
-    try:
-        marks = pq.read_table(folder / "dedupe.parquet").to_pylist()
-        links = pq.read_table(folder / "pairs.parquet").to_pylist()
-    except FileNotFoundError as error:
-        missing = f"{error.filename}: no such file; run `dvc repro dedupe@{dataset}`"
-        raise PipelineError(missing) from error
+    tables = []
+    for name in ("dedupe.parquet", "pairs.parquet"):
+        path = dataset_folder(dataset) / name
+        if not path.exists():
+            raise PipelineError(f"{path}: no such file; run `dvc repro dedupe@{dataset}`")
+        tables.append(pq.read_table(path).to_pylist())
+    marks, links = tables
     found: dict[str, list[Pair]] = {kind: [] for kind in KINDS}
     for row in marks:
         if row["reason"] in found and row["sample_id"] != row["keeper_id"]:

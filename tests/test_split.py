@@ -256,6 +256,15 @@ def test_official_keeps_the_publishers_test_and_takes_writers_for_validation() -
     assert report["leak"]["after"]["valid"]["same_group"] == 0
 
 
+def test_official_keeps_test_whole_but_for_conflicts() -> None:
+    rows = official()
+    rows[-1]["content_id"] = rows[-3]["content_id"]
+    rows[-2]["content_id"] = rows[-5]["content_id"]  # of another class
+    parts = split(marked(rows), params(method="official", test=0, valid=0.3), {})
+    assert parts.part[-1] == parts.part[-3] == "test"
+    assert parts.reason[-2] == parts.reason[-5] == "label-conflict"
+
+
 def test_official_puts_out_what_train_shares_with_test() -> None:
     rows = official()
     rows[2]["content_id"] = rows[-1]["content_id"] = content("twice")  # larger in train
