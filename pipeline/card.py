@@ -71,8 +71,9 @@ def chosen(facts: Facts, per_class: int | None) -> dict[str, list[str]]:
     found = {}
     for number, label in enumerate(labels, start=1):
         rows = in_use[in_use["label"] == label].sort_values("content_id").head(count)
-        name = caption(rows["romanised"].iloc[0], rows["label_name"].iloc[0], label)
-        found[f"{number} {name}"] = list(rows["sample_id"])
+        key, name = caption(label), caption(rows["romanised"].iloc[0], rows["label_name"].iloc[0])
+        words = dict.fromkeys([key or f"class {number}", name])
+        found[" ".join(filter(None, words))] = list(rows["sample_id"])
     return found
 
 
@@ -98,14 +99,14 @@ def main(dataset: str, pictures: int | None, folder: Path | None) -> None:
     """
     page = folder / "README.md" if folder else reports_folder(dataset) / "card.md"
     sheet = (folder or dataset_folder(dataset)) / "card.png"
-    facts = read_facts(dataset)
     is_drawn = pictures != 0
     link = None if not is_drawn else "card.png" if folder else "../card.png"
     try:
+        facts = read_facts(dataset)
         text = card(facts, link)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise PipelineError(
-            f"{reports_folder(dataset)}: a report of another version ({error!r}); run `dvc repro`"
+            f"{dataset_folder(dataset)}: damaged or of another version ({error!r}); run `dvc repro`"
         ) from error
     if is_drawn:
         ids = chosen(facts, pictures)

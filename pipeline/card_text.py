@@ -18,6 +18,8 @@ SHOWN = 10  # lines of a table that could have thousands
 LEAKS = {  # keys of the audit in split.json -> what they are
     "same_bytes": "the same bytes",
     "near_duplicate": "a near duplicate",
+    "mirrored": "its mirror image",
+    "crop": "a crop of it, or what it is a crop of",
     "same_group": "a picture of the same group",
     "perhaps": "perhaps a near duplicate",
 }
@@ -186,12 +188,11 @@ def leaks(facts: Facts) -> Iterator[str]:
     before, after = facts.split["leak"]["before"], facts.split["leak"]["after"]
     rows = [
         (
-            words,
+            LEAKS.get(name, name.replace("_", " ")),
             f"{percent(before[name]['mean'])} ± {100 * before[name]['sd']:.1f}",
             *(percent(part[name]) for part in after.values()),
         )
-        for name, words in LEAKS.items()
-        if name in before
+        for name in before
     ]
     yield "The share of pictures that have in train:"
     yield ""

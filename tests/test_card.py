@@ -20,7 +20,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from pipeline import dedupe, folder, split
-from pipeline.card import main
+from pipeline.card import chosen, main
+from pipeline.card_text import Facts
 from pipeline.decisions import Decision, append_decisions
 from pipeline.hub import hub_licence, size_category
 from pipeline.images import content_id
@@ -183,13 +184,39 @@ def test_the_sheet_shows_what_is_in_use(project: Project) -> None:
     assert "](../card.png)" in text_of(root)
 
 
-def test_a_report_of_another_version_is_one_line(project: Project) -> None:
+@pytest.mark.parametrize("report", ['{"method": "group"}', "{", "[]"])
+def test_a_report_that_is_none_is_one_line(project: Project, report: str) -> None:
     root = birds(project)
-    (root / "data/birds/reports/split.json").write_text('{"method": "group"}')
+    (root / "data/birds/reports/split.json").write_text(report)
     result = card()
     assert result.exit_code == 1
-    assert "a report of another version" in result.output and "Traceback" not in result.output
+    assert result.output.startswith("error: data/birds: damaged or of another version")
+    assert result.output.count("\n") == 1
     assert not (root / "data/birds/reports/card.md").exists()
+
+
+def test_a_class_is_called_what_can_be_read() -> None:
+    rows = [
+        ("a/1", "2", "a", "Aye", None, None),
+        ("a/2", "1", "a", "Aye", None, None),
+        ("க/3", "3", "க", "க", None, None),
+        ("042/4", "4", "042", "கா", "kā", None),
+        ("042/5", "0", "042", "கா", "kā", "out"),
+        ("b/6", "5", "b", "b", None, None),
+    ]
+    columns = ["sample_id", "content_id", "label", "label_name", "romanised", "part"]
+    samples = pd.DataFrame(rows, columns=columns, dtype=object).assign(status=None)
+    samples.loc[2, "status"] = "keep"
+    facts = Facts("birds", samples, Counter(), None, None, None)
+    assert chosen(facts, None) == {
+        "042 kā": ["042/4"],
+        "a Aye": ["a/2", "a/1"],
+        "b": ["b/6"],
+        "class 4": ["க/3"],
+    }
+    assert chosen(facts, 1)["a Aye"] == ["a/2"]
+    samples.loc[2, "status"] = "remove"
+    assert "class 4" not in chosen(facts, None)
 
 
 def test_without_samples_there_is_no_card(project: Project) -> None:
