@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import os
 import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -30,8 +31,10 @@ from pipeline.net import GuardedSession, HttpRejected, Limits, Manners, NoManner
 
 MAX_PAGES = 1_000  # of one query: an engine that never ends is ended
 ACCEPT = {"Accept": "image/*", "Accept-Encoding": "identity"}  # pictures are compressed already
-SPOOL_BYTES = 1_000_000  # a picture is held in memory up to here, and on the disk beyond
-LARGE_AT_ONCE = 2  # of those, read back to be verified; whatever the number of threads
+SPOOL_BYTES = 1_000_000  # a picture under way is held in memory up to here, on the disk beyond
+# Verifying needs a processor and the whole picture in memory: few do it, however many threads
+# fetch, and those go on fetching meanwhile.
+STORERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,8 @@ class LedgerDownloader(ImageDownloader):
     ) -> None:
         super().__init__(threads, signal, session, storage)
         self.crawl = crawl
-        self._holding = threading.BoundedSemaphore(LARGE_AT_ONCE)
+        self._storers = ThreadPoolExecutor(STORERS, thread_name_prefix="storer")
+        self._room = threading.Semaphore(2 * STORERS + threads)  # fetched, and not yet stored
         self._turn = threading.Lock()
 
     def worker_exec(self, **_: Any) -> None:
@@ -251,41 +255,53 @@ class LedgerDownloader(ImageDownloader):
             return found if found is not None and self.crawl.quota.begin() else None
 
     def download(self, task: Found, *_: Any, **__: Any) -> None:
-        """Make a picture of a result that has begun."""
-        is_new = False
+        """Fetch a picture that has begun; it is verified and stored while others are fetched."""
+        attempt = self.crawl.attempt(task)
+        file = SpooledTemporaryFile(SPOOL_BYTES, dir=self.storage.incoming)  # noqa: SIM115  (_end does)
         try:
-            attempt = self.crawl.attempt(task)
-            is_new = self._attempt(attempt)
-            self.crawl.note(attempt)
-        except Rejected:  # stopped: no word on the picture
-            pass
+            self._fetch(attempt, file)
+            self._room.acquire()
+            self._storers.submit(self._store, attempt, file)
+        except BaseException as error:
+            self._end(attempt, file, error)
+
+    def _store(self, attempt: Attempt, file: IO[bytes]) -> None:
+        problem: BaseException | None = None
+        try:
+            file.seek(0)
+            data = file.read()
+            self._verify(attempt, data)
+            self.storage.add(attempt, data)
+        except BaseException as error:
+            problem = error
+        self._room.release()
+        self._end(attempt, file, problem)
+
+    def _end(self, attempt: Attempt, file: IO[bytes], problem: BaseException | None) -> None:
+        """Write what became of an attempt, and let the next begin."""
+        try:
+            file.close()
+            if isinstance(problem, Rejected) and problem.reason != "stopped":
+                _refuse(attempt, problem)
+                self.storage.add(attempt)
+                problem = None
+            if problem is None:
+                self.crawl.note(attempt)
+            elif not isinstance(problem, Rejected):
+                raise problem
         except BaseException as error:  # a full disk, or a fault of ours: the crawl ends with it
             self.crawl.fail(error)
-        finally:
-            self.crawl.quota.end(is_new=is_new)
-            if self.crawl.quota.is_full:
-                self.crawl.dismiss()
+        self.crawl.quota.end(is_new=attempt.outcome == "stored")
+        if self.crawl.quota.is_full:
+            self.crawl.dismiss()
 
-    def _attempt(self, attempt: Attempt) -> bool:
-        """Fetch, verify and store; return whether it brought a new picture."""
-        try:
-            if not self.crawl.rules.is_licensed(attempt.licence):
-                raise Rejected("licence", f"{attempt.licence or 'none'} is known of it")
-            with SpooledTemporaryFile(SPOOL_BYTES, dir=self.storage.incoming) as file:
-                self._fetch(attempt, file)
-                is_small = (attempt.bytes or 0) <= SPOOL_BYTES
-                with nullcontext() if is_small else self._holding:
-                    file.seek(0)
-                    data = file.read()
-                    self._verify(attempt, data)
-                    return self.storage.add(attempt, data)
-        except Rejected as refusal:
-            if refusal.reason == "stopped":
-                raise
-            _refuse(attempt, refusal)
-            return self.storage.add(attempt)
+    def close(self) -> None:
+        """Wait until all that was fetched is stored."""
+        self._storers.shutdown()
 
     def _fetch(self, attempt: Attempt, file: IO[bytes]) -> None:
+        if not self.crawl.rules.is_licensed(attempt.licence):
+            raise Rejected("licence", f"{attempt.licence or 'none'} is known of it")
         fetched = get(
             self.session,
             attempt.source_url,
@@ -391,6 +407,7 @@ class Crawl(Crawler):
                 self._stop()
             for worker in workers(pool.workers for pool in pools):
                 worker.join(timeout=5)  # a name being resolved cannot be interrupted
+            self.downloader.close()
         if self._failure:
             raise self._failure
 
