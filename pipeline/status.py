@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,89 +11,114 @@ import click
 
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import read_json
-from pipeline.params import Params, load_params
 from pipeline.samples import DATA, REPORTS
 
 Report = Mapping[str, Any]
-Teller = Callable[[Report], Iterator[str]]
+Facts = Iterator[tuple[str, str]]  # (what it is about, the fact)
+CRAWL = "crawl-"  # and the dance's key: a report's name
 
 
-def percent(share: float) -> str:
+def share(value: float) -> str:
     """Return a share as people read it."""
-    return f"{100 * share:.1f}%"
+    return f"{100 * value:.1f}%"
 
 
 def counts(by_reason: Mapping[str, int]) -> str:
-    """Return counts, the largest first: `http-404 8, truncated 2`; `none` where there are none."""
-    found = sorted(((count, what) for what, count in by_reason.items() if count), reverse=True)
-    return ", ".join(f"{what} {count}" for count, what in found) or "none"
+    """Return counts, the largest first: `http-404 8, truncated 2`."""
+    found = [(name, count) for name, count in Counter(by_reason).most_common() if count]
+    return ", ".join(f"{name} {count}" for name, count in found) or "none"
 
 
-def crawled(key: str, report: Report) -> Iterator[str]:
-    """Tell what a crawl got."""
-    yield f"{key} {report['stored']} of {report['asked']}, refused: {counts(report['refused'])}"
+def crawled(reports: Mapping[str, Report]) -> Facts:
+    """Tell what the crawls got, and what was refused in all of them."""
+    refused: Counter[str] = Counter()
+    for report in reports.values():
+        refused.update(report["refused"])
+    asked, stored = (sum(report[key] for report in reports.values()) for key in ("asked", "stored"))
+    dances = ", ".join(f"{key} {report['stored']}" for key, report in reports.items())
+    yield "crawled", f"{stored} of {asked} ({dances})"
+    yield "refused", f"{refused.total()}: {counts(refused)}"
 
 
-def collected(report: Report) -> Iterator[str]:
-    """Tell what collect, folder and convert made of what came."""
-    text = f"{report['samples']} samples, rejected: {counts(report.get('rejected', {}))}"
-    if report.get("skipped"):
-        text += f"; skipped: {counts(report['skipped'])}"
-    yield text
+def collected(report: Report) -> Facts:
+    """Tell what became of the files that came."""
+    yield "samples", f"{report['samples']}, rejected: {counts(report['rejected'])}"
 
 
-def fetched(report: Report) -> Iterator[str]:
+def fetched(report: Report) -> Facts:
     """Tell which archives are here."""
     for name, archive in report.items():
-        yield f"{name} {archive['bytes'] / 1e6:.1f} MB, sha256 {archive['sha256'][:12]}"
+        size = f"{archive['bytes'] / 1e6:.1f} MB"
+        yield "fetched", f"{name}, {size}, sha256 {archive['sha256'][:12]}"
 
 
-def deduped(report: Report) -> Iterator[str]:
+def converted(report: Report) -> Facts:
+    """Tell what the archives held."""
+    for name, part in report["parts"].items():
+        facts = f"{part['samples']} of {part['classes']} classes"
+        if part["writers"]:
+            facts += f" by {part['writers']} writers"
+        yield (
+            f"{name} part",
+            f"{facts}, rejected: {counts(part['rejected'])}, skipped: {counts(part['skipped'])}",
+        )
+
+
+def deduped(report: Report) -> Facts:
     """Tell what is the same as something else."""
-    conflicts = report["conflicts"]
+    removed, conflicts = report["removed"], report["conflicts"]
     yield (
-        f"{report['kept']} kept, removed: {counts(report['removed'])}; "
-        f"{conflicts['samples']} in {conflicts['clusters']} label conflicts"
+        "duplicates",
+        f"{removed['same-bytes']} of the same bytes, {removed['near-duplicate']} near, "
+        f"{conflicts['samples']} in {conflicts['clusters']} label conflicts; "
+        f"{report['kept']} of {report['samples']} kept",
     )
 
 
-def parted(report: Report) -> Iterator[str]:
-    """Tell the parts and what leaks between them, before and after."""
+def parted(report: Report) -> Facts:
+    """Tell the parts, and what leaks between them before and after."""
     parts = ", ".join(f"{name} {part['samples']}" for name, part in report["parts"].items())
-    yield f"by {report['method']}: {parts}; out: {counts(report['out'])}"
-    leak = report["leak"]
-    before = leak["before"]["near_duplicate"]["mean"]
-    after = ", ".join(
-        f"{name} {percent(part['near_duplicate'])}" for name, part in leak["after"].items()
-    )
-    yield f"seen in train: {percent(before)} by a plain random split, now {after}"
+    yield "parts", f"{parts} ({report['method']}); out: {counts(report['out'])}"
+    before, after = report["leak"]["before"], report["leak"]["after"]
+    for name, words in (("near_duplicate", "a near duplicate"), ("same_group", "its own group")):
+        if name in before:  # not where near duplicates are not looked for
+            held_out = ", ".join(f"{share(part[name])} of {key}" for key, part in after.items())
+            random = f"{share(before[name]['mean'])} (sd {share(before[name]['sd'])})"
+            yield "leak", f"{words} in train: {random} in random splits, now {held_out}"
 
 
-def trained(report: Report) -> Iterator[str]:
+def trained(report: Report) -> Facts:
     """Tell how far each stage of the training came."""
-    for name, stage in report.items():
-        if isinstance(stage, Mapping) and "accuracy" in stage:
-            yield f"{name}: {stage['epochs']} epochs, valid accuracy {percent(stage['accuracy'])}"
+    for name in ("stage_1", "stage_2"):
+        if name in report:
+            stage = report[name]
+            yield (
+                name.replace("_", " "),
+                f"{share(stage['accuracy'])} of valid, class-averaged "
+                f"{share(stage['class_averaged_accuracy'])} "
+                f"({stage['layers']} layers, {stage['epochs']} epochs)",
+            )
 
 
-def evaluated(report: Report) -> Iterator[str]:
+def evaluated(report: Report) -> Facts:
     """Tell how good the model is, and how sure that is."""
     for name in ("valid", "test"):
         part = report.get(name, {})
         if part.get("count"):
+            interval = f"{share(part['accuracy_low'])} to {share(part['accuracy_high'])}"
             yield (
-                f"{name}: accuracy {percent(part['accuracy'])} "
-                f"[{percent(part['accuracy_low'])}, {percent(part['accuracy_high'])}], "
-                f"class-averaged {percent(part['class_averaged_accuracy'])}, "
-                f"top-3 {percent(part['top_3'])}, of {part['count']}"
+                name,
+                f"{share(part['accuracy'])} of {part['count']} (95%: {interval}), class-averaged "
+                f"{share(part['class_averaged_accuracy'])}, top 3 {share(part['top_3'])}; "
+                f"chance {share(1 / report['classes'])}",
             )
 
 
-TOLD: dict[str, Teller] = {
+TOLD: dict[str, Callable[[Report], Facts]] = {
     "collect": collected,
     "folder": collected,
     "fetch": fetched,
-    "convert": collected,
+    "convert": converted,
     "dedupe": deduped,
     "split": parted,
     "train": trained,
@@ -101,35 +126,35 @@ TOLD: dict[str, Teller] = {
 }
 
 
-def told(folder: Path, dances: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (stage, line) of each report in a dataset's folder of reports.
+def told(folder: Path) -> Facts:
+    """Yield what a dataset's folder of reports tells, in the order of the stages.
 
-    Raises PipelineError naming a report that is damaged or of another version.
+    Raises PipelineError naming the report that is damaged or of another version.
     """
-    tellers: dict[str, Teller] = {f"crawl-{key}": partial(crawled, key) for key in dances}
-    for name, tell in (tellers | TOLD).items():
-        path = folder / f"{name}.json"
-        if path.exists():
-            yield from ((name.partition("-")[0], line) for line in _lines(path, tell))
-
-
-def _lines(path: Path, tell: Teller) -> list[str]:
+    path = folder
     try:
-        return list(tell(read_json(path)))
+        crawls = {}
+        for path in sorted(folder.glob(f"{CRAWL}*.json")):
+            crawls[path.stem.removeprefix(CRAWL)] = read_json(path)
+        if crawls:
+            yield from crawled(crawls)
+        for stage, tell in TOLD.items():
+            path = folder / f"{stage}.json"
+            if path.exists():
+                yield from tell(read_json(path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PipelineError(f"{path}: not a report of this version: {error!r}") from error
+    if any(folder.glob("*/*.png")):
+        yield "plots", f"{folder}/*/*.png"
 
 
-def status(params: Params, data: Path = DATA) -> Iterator[str]:
-    """Yield the lines of `kalai status`: a block a dataset, a line a stage that has reported."""
-    for dataset in params.dedupe:
-        yield dataset
-        last = ""
-        for stage, line in told(data / dataset / REPORTS, params.dances):
-            yield f"  {stage if stage != last else '':9} {line}"
-            last = stage
-        if not last:
-            yield "  nothing yet; run `dvc repro`"
+def status(data: Path = DATA) -> Iterator[str]:
+    """Yield the lines of `kalai status`: a block a dataset that has a folder below `data`."""
+    for folder in sorted(path for path in data.glob("*") if (path / "decisions.csv").exists()):
+        yield folder.name
+        facts = list(told(folder / REPORTS)) or [("nothing", "yet; run `dvc repro`")]
+        for name, fact in facts:
+            yield f"  {name:10} {fact}"
 
 
 @click.command(cls=Stage)
@@ -143,7 +168,9 @@ def main() -> None:
     Example:
       kalai status
     """
-    for line in status(load_params()):
+    if not DATA.is_dir():
+        raise PipelineError(f"{DATA}: no such folder; run from the project's root")
+    for line in status():
         click.echo(line)
 
 

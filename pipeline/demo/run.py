@@ -17,11 +17,11 @@ from pipeline.demo import figures
 from pipeline.demo.found import Finding, find_planted
 from pipeline.demo.scenes import Scene, make_scene
 from pipeline.demo.scratch import Scratch, project_files
-from pipeline.demo.summary import summary
 from pipeline.demo.web import Web
 from pipeline.demo.world import SEARCH
 from pipeline.errors import PipelineError, Stage
 from pipeline.params import PARAMS
+from pipeline.status import status
 
 SEED = 8  # of the drawn world; the README's figures are of this one
 PER_CLASS = 60  # of 156 classes in both parts
@@ -103,7 +103,7 @@ def show(scratch: Scratch, scene: Scene, web: Web) -> None:
     findings = find_planted(scratch.root / "data", scene, web)
     if findings:
         click.echo("\n" + "\n".join(table(findings)))
-    click.echo("\n" + "\n".join(summary(scratch.root / "data")))
+    click.echo("\n" + "\n".join(status(scratch.root / "data")))
     missed = [finding.fault for finding in findings if finding.found != finding.planted]
     if missed:
         raise PipelineError(f"not found as planted: {', '.join(missed)}")
