@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ from pipeline import convert, dedupe, fetch, split
 from pipeline.demo.letters import tar_gz, unipen
 from pipeline.images import content_id, normalise
 from pipeline.samples import writing_samples
+from tests.conftest import ROOT
 
 LABELS = {"circle": "வட்டம்", "square": "சதுரம்"}  # a name that is not ASCII, as Tamil has
 PER_LABEL = 5
@@ -138,6 +141,24 @@ def test_polars_eager_and_lazy(samples: Path) -> None:
         "label_name": ["சதுரம்"] * PER_LABEL,
         "rank": [*range(PER_LABEL)],
     }
+
+
+def test_what_the_docs_show_runs(
+    samples: Path, tmp_path: Path, offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "your-own-pictures.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    folder = tmp_path / "data" / "birds"
+    folder.mkdir(parents=True)
+    shutil.copy(samples, folder)
+    (folder / "split.csv").write_text("sample_id,part\ncircle/1,train\ncircle/2,test\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(offline))
+    shown: dict[str, Any] = {}
+    exec(code, shown)
+    assert isinstance(shown["first"], Image.Image)
+    assert len(shown["table"]) == len(shown["labels"]) == len(shown["pictures"]) == 2 * PER_LABEL
+    assert sorted(shown["parts"].fetchall()) == [("test", 1), ("train", 1)]
 
 
 def test_a_shard_of_pyarrow_keeps_what_makes_it_an_image_data_set(
