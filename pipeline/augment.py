@@ -53,15 +53,15 @@ def draw(params: Augment, view: View, aspects: Tensor, generator: torch.Generato
 
     width = height = torch.ones(count)
     room_x = room_y = torch.zeros(count)
-    if view.fit == "crop":
+    if view.fit == "crop" and params.min_area == 1:  # the largest square, in the middle
+        width = height = aspects.clamp(max=1)
+    elif view.fit == "crop":
         area = 1 + (params.min_area - 1) * torch.rand(count, generator=generator)
         low, high = (math.log(ratio) for ratio in CROP_RATIOS)
         ratio = torch.exp(low + (high - low) * torch.rand(count, generator=generator))
-        if params.min_area == 1:  # no random crop: the largest square
-            width = height = aspects.clamp(max=1)
-        else:  # sizes in heights of the picture; clamped, a long one gives what it has
-            width = torch.minimum((area * aspects * ratio).sqrt(), aspects)
-            height = (area * aspects / ratio).sqrt().clamp(max=1)
+        # sizes in heights of the picture; clamped, a long one gives what it has
+        width = torch.minimum((area * aspects * ratio).sqrt(), aspects)
+        height = (area * aspects / ratio).sqrt().clamp(max=1)
         room_x, room_y = aspects - width, 1 - height
     zoom = (1 + params.zoom) ** uniform(1)
     stretch = (1 + params.aspect) ** uniform(0.5)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
 
 from pipeline.errors import PipelineError
 from pipeline.params import Train
+
+# fastai scripts a function when it is imported, and torch says so on every run.
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 
 @dataclass(frozen=True)

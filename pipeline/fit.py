@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -16,7 +16,7 @@ from pipeline.model import History, Saver, Schedule, freeze_body, group_rates
 from pipeline.params import Train
 from pipeline.progress import Progress
 
-Rate = float | tuple[float, float] | Literal["auto"]
+Rate = float | list[float] | Literal["auto"]
 
 FINDER_RATES = (1e-6, 1.0)
 FINDER_SKIP = (0.1, 5)  # share at the start and points at the end that fastai's suggestion ignores
@@ -34,10 +34,15 @@ class Plan:
 
 
 def plans(params: Train, is_pretrained: bool) -> list[Plan]:
-    """Return the stages; a body that knows nothing yet is never frozen."""
-    layers: Literal["head", "all"] = "head" if is_pretrained else "all"
-    first = Plan("stage_1", layers, params.frozen_epochs, params.frozen_lr)
+    """Return the stages.
+
+    A body that knows nothing yet is not frozen, nor do its first layers learn slower.
+    """
+    first = Plan("stage_1", "head", params.frozen_epochs, params.frozen_lr)
     second = Plan("stage_2", "all", params.unfrozen_epochs, params.unfrozen_lr)
+    if not is_pretrained:
+        first = replace(first, layers="all", rate=params.scratch_lr)
+        second = replace(second, rate=params.scratch_lr)
     return [plan for plan in (first, second) if plan.epochs]
 
 

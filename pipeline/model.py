@@ -55,7 +55,7 @@ class Batches:
     ) -> None:
         self.card, self.device, self.augmenting = card, device, augmenting
         self.n = len(targets)
-        self.bs = min(batch_size, self.n)
+        self.bs = max(1, min(batch_size, self.n))
         self.pixels = resident(stored.pixels, device)
         self.aspects = torch.from_numpy(stored.aspects)
         self.targets = torch.from_numpy(targets).to(device)
@@ -63,7 +63,7 @@ class Batches:
         self.dataset = self  # fastai asks it for a loss function
 
     def __len__(self) -> int:
-        return self.n // self.bs if self.augmenting else -(-self.n // max(self.bs, 1))
+        return self.n // self.bs if self.augmenting else -(-self.n // self.bs)
 
     def to(self, device: torch.device) -> None:
         """Accept fastai's call; everything is in its place since the beginning."""
@@ -241,9 +241,9 @@ def layer_groups(network: nn.Sequential) -> list[list[nn.Parameter]]:
     return groups
 
 
-def group_rates(rate: float | tuple[float, float]) -> list[float]:
+def group_rates(rate: float | Sequence[float]) -> list[float]:
     """Return a rate for each of `layer_groups`: one for all, or even steps from first to last."""
-    low, high = (rate, rate) if isinstance(rate, float | int) else rate
+    low, high = rate if isinstance(rate, Sequence) else (rate, rate)
     middle = (low * high) ** 0.5
     return [each for each in (low, middle, high) for _ in range(2)]
 

@@ -135,7 +135,7 @@ class Convert(Model):
     classes: Text  # class table: a name that ships with kalai ("tamil") or a CSV's path
     y_axis: Literal["down", "up"] = "down"
     dpi: int = Field(default=250, ge=10, le=2400)
-    pen_width: int = Field(default=2, ge=1, le=64)  # pixels
+    pen_width: int = Field(default=2, ge=1, le=16)  # pixels
     per_class: int | None = Field(default=None, ge=1)  # at most so many a class and part; null: all
 
 
@@ -258,6 +258,7 @@ class Train(Model):
     mixup: float = Field(default=0, ge=0)  # of its Beta distribution; 0: none
     dropout: float = Field(default=0.5, ge=0, lt=1)  # before the last layer
     lr_find_steps: int = Field(default=60, ge=0)  # 0: no learning rate finder
+    checkpoint_s: float = Field(default=30, ge=0)  # of work that a kill may cost; each has 260 MB
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     channels_last: Literal["auto", "on", "off"] = "auto"
@@ -282,6 +283,27 @@ class Evaluate(Model):
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
 
 
+class Compute(Model):
+    """Where convert, collect, hashing and the pair search run; their results are equal."""
+
+    kind: Literal["local", "dask"] = "local"
+    scheduler: Text | None = None  # the address of one that runs; null: workers on this machine
+    workers: int = Field(default=2, ge=1)  # processes, where no scheduler is given
+    storage: Text | None = None  # a URL for shards; null: data/<dataset>/cache, which workers share
+
+    @model_validator(mode="after")
+    def _serves(self) -> Compute:
+        if self.kind == "local" and (self.scheduler or self.storage):
+            raise ValueError("a scheduler or storage is given, but kind is local and uses none")
+        if self.storage is not None:
+            protocol, _, rest = self.storage.partition("://")
+            if not rest or self.storage.endswith("/"):
+                raise ValueError(f"storage is {self.storage!r}, not a URL like s3://bucket/kalai")
+            if protocol == "memory":
+                raise ValueError("memory:// is of one process, and workers are others")
+        return self
+
+
 class Params(Model):
     """All of params.yaml."""
 
@@ -295,6 +317,7 @@ class Params(Model):
     split: dict[Key, Split]
     train: dict[Key, Train]
     evaluate: dict[Key, Evaluate]
+    compute: Compute = Compute()
 
 
 def load_params(path: Path = PARAMS) -> Params:

@@ -89,7 +89,7 @@ def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, flo
         canvas = Image.new(image.mode, (view.size, view.size))
         canvas.paste(image, ((view.size - target[0]) // 2, (view.size - target[1]) // 2))
         image = canvas
-    array = np.asarray(image)
+    array = np.array(image)  # a copy of its own: Pillow's is read-only
     return np.ascontiguousarray(
         array[None] if view.channels == 1 else array.transpose(2, 0, 1)
     ), aspect

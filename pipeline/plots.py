@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 from pipeline.files import replacing
@@ -17,7 +18,6 @@ from pipeline.measures import BINS, Floats, Ints
 from pipeline.network import ClassName
 
 SIZE = (8, 4.5)  # inches, of a curve
-LAST_DRAWN = 0x2000  # letters below are in matplotlib's own font, ISO 15919's among them
 CLASSES_WITH_COUNTS = 20  # beyond, only the errors are written into the matrix
 
 
@@ -62,8 +62,9 @@ def draw_finder(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 def tick(known: ClassName) -> str:
     """Return a name that the font can draw: matplotlib's own has no Tamil."""
+    font = get_font(findfont("DejaVu Sans"))
     name = known.romanised or known.name
-    return name if max(map(ord, name), default=0) < LAST_DRAWN else known.label
+    return name if all(font.get_char_index(ord(letter)) for letter in name) else known.label
 
 
 def draw_confusion(path: Path, matrix: Ints, classes: Sequence[ClassName], title: str) -> None:

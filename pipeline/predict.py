@@ -31,8 +31,17 @@ MAX_BYTES = 50_000_000  # of a picture from a URL or standard input
 @click.option("-k", "--top", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "mps", "cpu"]))
+@click.option(
+    "--allow-host", "allowed", multiple=True, help="host:port of a private network, for URLs."
+)
 def main(
-    images: tuple[str, ...], dataset: str | None, top: int, as_json: bool, device: str
+    images: tuple[str, ...],
+    dataset: str | None,
+    top: int,
+    *,
+    as_json: bool,
+    device: str,
+    allowed: tuple[str, ...],
 ) -> None:
     """Name what is in pictures: the top 3 with probabilities.
 
@@ -45,7 +54,7 @@ def main(
     computing = pick_device(device)
     names, refused = iter(expanded(images)), 0
     while some := list(islice(names, BATCH)):
-        opened, refusals = open_all(some, card.view)
+        opened, refusals = open_all(some, card.view, allowed)
         refused += len(refusals)
         for name, reason in refusals.items():
             click.echo(f"{name}: {reason}", err=True)
@@ -77,25 +86,27 @@ def expanded(images: Iterable[str]) -> Iterator[str]:
             yield name
 
 
-def open_all(names: Sequence[str], view: View) -> tuple[dict[str, Pixels], dict[str, Rejected]]:
+def open_all(
+    names: Sequence[str], view: View, allowed: Sequence[str]
+) -> tuple[dict[str, Pixels], dict[str, Rejected]]:
     """Read and prepare pictures; what cannot be read comes second, with its reason."""
     opened, refusals = {}, {}
     for name in names:
         try:
-            opened[name] = prepare(open_rgb(read(name)), view)[0]
+            opened[name] = prepare(open_rgb(read(name, allowed)), view)[0]
         except Rejected as reason:
             refusals[name] = reason
     return opened, refusals
 
 
-def read(name: str) -> bytes:
+def read(name: str, allowed: Sequence[str]) -> bytes:
     """Return the bytes of a file, a URL or standard input (`-`). Raises Rejected."""
     if name == "-":
         return sys.stdin.buffer.read(MAX_BYTES)
     if name.startswith(("http://", "https://")):
         from pipeline.net import GuardedSession, Limits, get
 
-        with GuardedSession(f"kalai/{__version__}") as session:
+        with GuardedSession(f"kalai/{__version__}", allowed) as session:
             return get(session, name, Limits(max_bytes=MAX_BYTES)).body
     try:
         return Path(name).read_bytes()

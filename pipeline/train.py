@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,10 +96,14 @@ def train(dataset: str, params: Train) -> None:
     if state.history:
         print(f"going on after epoch {len(state.history)}", file=sys.stderr, flush=True)
 
+    saved = time.monotonic()
+
     def changed(state: State, *, is_whole: bool) -> None:
+        nonlocal saved
         write_curves(dataset, state)
-        if is_whole:
+        if is_whole and time.monotonic() - saved >= params.checkpoint_s:
             save_state(folder / "state.pt", state)
+            saved = time.monotonic()
 
     write_curves(dataset, state)
     Fitting(learner, params, len(task.labels), state, changed).run(stages)
@@ -185,11 +190,8 @@ def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:
 def purpose(task: Task) -> str:
     """Return a hash of all that the outcome depends on."""
     used = [
-        [
-            (part.sample_ids, part.content_ids, part.labels)
-            for part in map(task.parts.get, task.pictures)
-            if part
-        ]
+        (part.sample_ids, part.content_ids, part.labels)
+        for part in (task.parts[name] for name in task.pictures)
     ]
     versions = [pipeline.__version__, torch.__version__]
     text = json.dumps([task.params.model_dump(), used, versions])

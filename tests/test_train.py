@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.errors import PipelineError
+from pipeline.files import read_json
+from pipeline.network import build, load_model
+from pipeline.params import Train
+from pipeline.train import train
+from tests.worlds import SHAPES, write_world
+
+Project = Callable[..., Path]
+TINY: dict[str, Any] = {
+    "size": 32,
+    "batch_size": 24,
+    "frozen_epochs": 1,
+    "unfrozen_epochs": 2,
+    "lr_find_steps": 0,
+    "checkpoint_s": 0,
+    "device": "cpu",
+}
+WORLD = {shape: {"train": 12, "valid": 3, "test": 3} for shape in SHAPES}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    # two threads that wait for each other are many times slower beside another test's
+    torch.set_num_threads(1)
+
+
+def tiny(**changes: Any) -> Train:
+    return Train.model_validate(TINY | changes)
+
+
+def run(root: Path, dataset: str = "shapes", **changes: Any) -> dict[str, Any]:
+    train(dataset, tiny(**changes))
+    return dict(read_json(root / "data" / dataset / "reports" / "train.json"))
+
+
+def weights_of(root: Path, dataset: str = "shapes") -> dict[str, torch.Tensor]:
+    return dict(load_file(root / "data" / dataset / "model" / "model.safetensors"))
+
+
+def history_of(root: Path, dataset: str = "shapes") -> list[dict[str, str]]:
+    path = root / "data" / dataset / "reports" / "train" / "history.csv"
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_it_learns_and_leaves_everything_in_its_place(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = project()
+    world = {shape: {"train": 30, "valid": 10} for shape in SHAPES}
+    write_world(root, "shapes", world, vary_size=True)
+    metrics = run(
+        root,
+        batch_size=15,
+        unfrozen_epochs=7,
+        lr_find_steps=20,
+        scratch_lr=0.01,
+        augment={"flip": 0.5},
+    )
+    said = capsys.readouterr().err
+    assert "on cpu" in said and "nothing is frozen" in said
+    assert metrics["stage_2"]["class_averaged_accuracy"] > 0.5  # chance is 0.25
+    assert metrics["stage_2"]["train_loss"] < metrics["stage_1"]["train_loss"]
+    assert metrics["stage_2"]["lr_suggested"] is not None
+    history = history_of(root)
+    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 9)]
+    assert [row["stage"] for row in history] == ["stage_1"] + ["stage_2"] * 7
+    reports = root / "data" / "shapes" / "reports" / "train"
+    curve = list(csv.DictReader((reports / "lr_find.csv").read_text().splitlines()))
+    rates = [float(row["lr"]) for row in curve if row["stage"] == "stage_2"]
+    assert len(rates) > 6 and rates == sorted(rates)
+    assert {path.name for path in reports.iterdir()} == {
+        "history.csv",
+        "history.png",
+        "lr_find.csv",
+        "lr_find.png",
+    }
+    model = root / "data" / "shapes" / "model"
+    assert {path.name for path in model.iterdir()} == {
+        "export.pkl",
+        "model.json",
+        "model.safetensors",
+    }
+    assert not list((root / "data" / "shapes" / "checkpoints").iterdir())
+    _, card = load_model(model)
+    assert [known.label for known in card.classes] == sorted(SHAPES)
+    assert card.made["metrics"] == metrics
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(project: Project) -> None:
+    root = project()
+    for dataset in ("first", "second"):
+        write_world(root, dataset, WORLD)
+    augment = {"rotate": 10, "elastic": 0.02, "light": 0.2, "min_area": 0.5}
+    first = run(root, "first", augment=augment, mixup=0.2)
+    second = run(root, "second", augment=augment, mixup=0.2)
+    assert first == second
+    ours, theirs = weights_of(root, "first"), weights_of(root, "second")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    other = run(root, "second", augment=augment, mixup=0.2, seed=9)
+    assert other["stage_2"]["train_loss"] != first["stage_2"]["train_loss"]
+
+
+@pytest.mark.parametrize("after_epoch", [1, 2])
+def test_killed_in_an_epoch_it_goes_on_to_the_same_end(project: Project, after_epoch: int) -> None:
+    root = project(**{"train.whole": TINY, "train.killed": TINY})
+    for dataset in ("whole", "killed"):
+        write_world(root, dataset, WORLD)
+    train("whole", tiny())
+    command = [sys.executable, "-m", "pipeline.train", "killed"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    history = root / "data" / "killed" / "reports" / "train" / "history.csv"
+    state = root / "data" / "killed" / "checkpoints" / "state.pt"
+    child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        give_up = time.monotonic() + 120
+        while not (state.exists() and len(history.read_text().splitlines()) > after_epoch):
+            assert child.poll() is None and time.monotonic() < give_up
+            time.sleep(0.002)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    model = root / "data" / "killed" / "model"
+    assert not model.exists()  # nothing half-written under the model's name
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "going on after epoch" in again.stderr
+    assert (root / "data" / "killed" / "reports" / "train.json").read_text() == (
+        root / "data" / "whole" / "reports" / "train.json"
+    ).read_text()
+    assert history_of(root, "killed") == history_of(root, "whole")
+    whole, killed = weights_of(root, "whole"), weights_of(root, "killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+def test_a_checkpoint_of_another_purpose_is_not_gone_on_from(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = project()
+    write_world(root, "shapes", WORLD)
+    run(root)
+    state = root / "data" / "shapes" / "checkpoints" / "state.pt"
+    state.write_bytes(b"half a file")
+    run(root, frozen_epochs=0, unfrozen_epochs=1)
+    assert "going on" not in capsys.readouterr().err
+    assert [row["stage"] for row in history_of(root)] == ["stage_2"]
+
+
+def test_with_weights_the_body_is_frozen_first(project: Project) -> None:
+    root = project()
+    write_world(root, "shapes", WORLD)
+    torch.manual_seed(3)
+    given = {f"0.{name}": value for name, value in build(4)[0].state_dict().items()}
+    torch.save(given, root / "body.pth")
+    metrics = run(root, weights=str(root / "body.pth"), unfrozen_epochs=0, frozen_epochs=1)
+    assert metrics["stage_1"]["layers"] == "head"
+    trained = weights_of(root)
+    convolutions = [name for name in given if given[name].dim() == 4]
+    assert convolutions and all(torch.equal(trained[name], given[name]) for name in convolutions)
+    _, card = load_model(root / "data" / "shapes" / "model")
+    assert card.mean == (0.485, 0.456, 0.406)  # what published weights expect
+    moved = run(root, weights=str(root / "body.pth"), unfrozen_lr=[1e-4, 1e-3])
+    assert moved["stage_2"]["layers"] == "all" and moved["stage_2"]["lr"] == [1e-4, 1e-3]
+    trained = weights_of(root)
+    assert not any(torch.equal(trained[name], given[name]) for name in convolutions)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_step_and_rate(project: Project) -> None:
+    root = project()
+    write_world(root, "shapes", WORLD)
+    broken = {f"0.{name}": value for name, value in build(4)[0].state_dict().items()}
+    broken["0.0.weight"][0] = float("nan")
+    torch.save(broken, root / "broken.pth")
+    with pytest.raises(PipelineError, match=r"loss is nan in epoch 1, step 1, .* rate of 0\.0001"):
+        run(root, weights=str(root / "broken.pth"))
+    assert not (root / "data" / "shapes" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("world", "said"),
+    [
+        ({"disc": {"valid": 3}, "ring": {"valid": 3}}, "the train part is empty"),
+        ({"disc": {"train": 9, "valid": 3}}, "train holds one class, disc"),
+        (
+            {"disc": {"train": 5}, "ring": {"train": 5}, "bars": {"test": 2}},
+            "class bars has 2 samples in test and none in train",
+        ),
+    ],
+)
+def test_what_cannot_be_learned_is_one_line(
+    project: Project, world: dict[str, dict[str, int]], said: str
+) -> None:
+    root = project()
+    write_world(root, "shapes", world)
+    with pytest.raises(PipelineError, match=said):
+        train("shapes", tiny())
+
+
+def test_without_a_valid_part_it_trains_unwatched(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = project()
+    write_world(root, "shapes", {"disc": {"train": 5}, "ring": {"train": 4, "test": 2}})
+    metrics = run(root, frozen_epochs=0, unfrozen_epochs=1)
+    assert "the valid part is empty" in capsys.readouterr().err
+    assert metrics["valid"] == 0 and metrics["stage_2"]["accuracy"] is None
+    assert metrics["stage_2"]["train_loss"] > 0 and metrics["temperature"] == 1
+
+
+def test_the_finders_rate_is_used_where_the_rate_is_auto(project: Project) -> None:
+    root = project()
+    write_world(root, "shapes", WORLD)
+    metrics = run(root, scratch_lr="auto", lr_find_steps=24, unfrozen_epochs=0)
+    assert metrics["stage_1"]["lr"] == metrics["stage_1"]["lr_suggested"] != 0.003
+
+
+def test_weights_that_cannot_be_had_are_one_line(project: Project) -> None:
+    root = project()
+    write_world(root, "shapes", WORLD)
+    with pytest.raises(PipelineError, match="no such weights; allowed: imagenet, none"):
+        train("shapes", tiny(weights="nosuch.pth"))
