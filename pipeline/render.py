@@ -70,29 +70,34 @@ class Renderer:
 
     def _draw(self, page: _Page, run: range) -> list[Bitmap]:
         """Draw neighbouring letters, one under the other, in one scatter."""
-        sizes = page.sizes[run.start : run.stop]
-        tops = np.append(0, sizes[:, 1].cumsum())
-        pitch = -(-int(sizes[:, 0].max()) // 8) * 8
+        widths, heights = page.sizes[:, run.start : run.stop]
+        tops = np.append(0, heights.cumsum())
+        pitch = -(-int(widths.max()) // 8) * 8
         first, *_, last = page.first_lines[run.start : run.stop + 1].tolist()
-        starts = page.starts[first:last]
-        rows = starts[:, 1] + tops[page.letters[first:last] - run.start]
+        lines = slice(first, last)
+        x, y = page.starts[:, lines]
+        dx, dy = page.moves[:, lines]
+        places = (y + tops[:-1].repeat(np.diff(page.first_lines[run.start : run.stop + 1]))) * pitch
         white = np.ones(int(tops[-1]) * pitch, np.uint8)
-        self._ink(white, rows * pitch + starts[:, 0], page.moves[first:last], pitch)
+        self._ink(white, places + x, dx, dy, pitch)
         packed = np.packbits(white).reshape(-1, pitch // 8)
         return [
             Bitmap(width, packed[top : top + height, : -(-width // 8)])
-            for top, (width, height) in zip(tops.tolist(), sizes.tolist(), strict=False)
+            for top, width, height in zip(
+                tops.tolist(), widths.tolist(), heights.tolist(), strict=False
+            )
         ]
 
-    def _ink(self, white: npt.NDArray[np.uint8], places: Ints, moves: Ints, pitch: int) -> None:
-        """Set to 0 the pixels of lines that begin at flat `places` and go by `moves`."""
-        is_near = (np.abs(moves) <= NEAR).all(axis=1)
+    def _ink(
+        self, white: npt.NDArray[np.uint8], places: Ints, dx: Ints, dy: Ints, pitch: int
+    ) -> None:
+        """Set to 0 the pixels of lines that begin at flat `places` and go by `dx` and `dy`."""
+        is_near = (abs(dx) <= NEAR) & (abs(dy) <= NEAR)
         if not is_near.all():
-            far = moves[~is_near]
-            counts, x, y = _pixels(far[:, 0], far[:, 1], self.pen_width)
+            counts, x, y = _pixels(dx[~is_near], dy[~is_near], self.pen_width)
             white[places[~is_near].repeat(counts) + y * pitch + x] = 0
-            places, moves = places[is_near], moves[is_near]
-        keys = (moves[:, 1] + NEAR) * (2 * NEAR + 1) + moves[:, 0] + NEAR
+            places, dx, dy = places[is_near], dx[is_near], dy[is_near]
+        keys = (dy + NEAR) * (2 * NEAR + 1) + dx + NEAR
         counts = self._counts[keys]
         offsets = self._y * pitch + self._x
         # The pixels of line i lie in the table from firsts[i] on, and in the result after those
@@ -104,11 +109,10 @@ class Renderer:
 class _Page(NamedTuple):
     """Letters on whole pixels, each with its least x and y at `MARGIN`."""
 
-    sizes: Ints  # (letters, 2): width, height
+    sizes: Ints  # (2, letters): widths, heights
     ink: Floats  # (letters,): at most so many pixels inked
-    starts: Ints  # (lines, 2): x, y
-    moves: Ints  # (lines, 2)
-    letters: Ints  # (lines,): whose line
+    starts: Ints  # (2, lines): x, y
+    moves: Ints  # (2, lines)
     first_lines: Ints  # (letters + 1,): where the lines of a letter begin
 
     def excess(self, letter: int) -> str:
@@ -120,11 +124,11 @@ class _Page(NamedTuple):
 
         Memory is the widest times all heights, and the ink.
         """
-        is_sound = (self.sizes <= MAX_SIDE).all(axis=1) & (self.ink <= MAX_INK)
+        is_sound = (self.sizes <= MAX_SIDE).all(axis=0) & (self.ink <= MAX_INK)
         first = width = height = 0
         ink = 0.0
         for n, (size, letter_ink, sound) in enumerate(
-            zip(self.sizes.tolist(), self.ink.tolist(), is_sound.tolist(), strict=True)
+            zip(self.sizes.T.tolist(), self.ink.tolist(), is_sound.tolist(), strict=True)
         ):
             width, height, ink = max(width, size[0]), height + size[1], ink + letter_ink
             if sound and width * height <= CANVAS and ink <= MAX_INK:
@@ -133,43 +137,41 @@ class _Page(NamedTuple):
                 yield range(first, n)
             first = n if sound else n + 1
             (width, height), ink = (size, letter_ink) if sound else ((0, 0), 0.0)
-        if first < len(self.sizes):
-            yield range(first, len(self.sizes))
+        if first < len(self.ink):
+            yield range(first, len(self.ink))
 
 
 def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
     """Put letters on whole pixels; every one has a point."""
     strokes = [stroke for letter in letters for stroke in letter.strokes if len(stroke)]
-    points = np.concatenate(strokes)
+    points = np.ascontiguousarray(np.concatenate(strokes).T)
     if renderer.y_axis == "up":
-        points = points * (1.0, -1.0)
+        points[1] *= -1
     counts = np.array([sum(map(len, letter.strokes)) for letter in letters])
     firsts = counts.cumsum() - counts
-    owners = np.arange(len(letters)).repeat(counts)
-    per_inch = np.array([letter.points_per_inch for letter in letters])
-    low = np.minimum.reduceat(points, firsts)
-    extents = np.floor((np.maximum.reduceat(points, firsts) - low) * renderer.dpi / per_inch)
-    pixels = np.floor((points - low[owners]) * renderer.dpi / per_inch[owners])
-    vertices = np.minimum(pixels, MAX_SIDE).astype(np.int64) + renderer.margin
+    per_inch = np.array([letter.points_per_inch for letter in letters]).T
+    low = np.minimum.reduceat(points, firsts, axis=1)
+    extents = np.maximum.reduceat(points, firsts, axis=1) - low
+    sizes = np.minimum(np.floor(extents * renderer.dpi / per_inch), MAX_SIDE).astype(np.int64)
+    pixels = (points - low.repeat(counts, axis=1)) * renderer.dpi / per_inch.repeat(counts, axis=1)
+    vertices = np.minimum(np.floor(pixels), MAX_SIDE).astype(np.int64) + renderer.margin
     # A line goes from every point to the next of its stroke; a lone point is a line to itself.
     lengths = np.array([len(stroke) for stroke in strokes])
     lasts = lengths.cumsum() - 1
-    is_start = np.ones(len(points), np.bool_)
+    is_start = np.ones(len(vertices[0]), np.bool_)
     is_start[lasts[lengths > 1]] = False
     line_starts = is_start.nonzero()[0]
     line_ends = line_starts + 1
     line_ends[np.searchsorted(line_starts, lasts[lengths == 1])] -= 1
-    starts = vertices[line_starts]
-    moves = vertices[line_ends] - starts
-    line_owners = owners[line_starts]
-    first_lines = np.searchsorted(line_owners, np.arange(len(letters) + 1))
-    ink = (np.abs(moves).sum(axis=1) + 4.0 * renderer.pen_width) * renderer.pen_width
+    starts = vertices[:, line_starts]
+    moves = vertices[:, line_ends] - starts
+    first_lines = np.append(np.searchsorted(line_starts, firsts), len(line_starts))
+    ink = (abs(moves[0]) + abs(moves[1]) + 4.0 * renderer.pen_width) * renderer.pen_width
     return _Page(
-        np.minimum(extents, MAX_SIDE).astype(np.int64) + 2 * renderer.margin,
+        sizes + 2 * renderer.margin,
         np.add.reduceat(ink, first_lines[:-1]),
         starts,
         moves,
-        line_owners,
         first_lines,
     )
 

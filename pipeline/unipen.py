@@ -11,9 +11,9 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -259,15 +259,13 @@ class _Reader:
     def finish(self) -> PenFile:
         """Turn rows into numbers, now that every .COORD is known."""
         default = self.first_columns or ("X", "Y")
-        last = len(self.streams) - 1
+        names = [columns or default for _, _, columns, _ in self.streams]
+        points = _all_points([rows for _, rows, _, _ in self.streams], names, self.is_cut)
         streams = tuple(
-            Stream(
-                is_down,
-                _points(rows, columns or default, self.is_cut and i == last),
-                columns or default,
-                set_,
+            Stream(is_down, values, columns, set_)
+            for (is_down, _, _, set_), values, columns in zip(
+                self.streams, points, names, strict=True
             )
-            for i, (is_down, rows, columns, set_) in enumerate(self.streams)
         )
         header = {name: tuple(values) for name, values in self.header.items()}
         return PenFile(streams, tuple(self.segments), header, self.missing)
@@ -365,29 +363,51 @@ def _spans(text: str) -> tuple[Span, ...] | None:
     return tuple(spans)
 
 
-def _points(rows: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
-    """Return the numbers of the rows, (n, columns)."""
-    width = len(columns)
-    text = rows.strip()
+def _all_points(rows: list[bytes], names: list[tuple[str, ...]], is_cut: bool) -> list[Points]:
+    """Return the numbers of all streams, (n, columns) each: at once where all are alike."""
+    texts = [text.strip() for text in rows]
+    if len(set(names)) == 1:
+        table = _whole_numbers(b"\n".join(filter(None, texts)), len(names[0]))
+        if table is not None:
+            ends = accumulate(text.count(b"\n") + 1 if text else 0 for text in texts)
+            return [table[start:end] for start, end in pairwise(chain((0,), ends))]
+    last = len(rows) - 1
+    return [
+        _points(text, columns, is_cut and number == last)
+        for number, (text, columns) in enumerate(zip(texts, names, strict=True))
+    ]
+
+
+def _points(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
+    """Return the numbers of a stream's rows."""
+    table = _whole_numbers(text, len(columns))
+    return _points_by_row(text, columns, is_cut) if table is None else table
+
+
+def _whole_numbers(text: bytes, width: int) -> Points | None:
+    """Read whole numbers with single spaces, as tablets write them; None for anything else.
+
+    What stands between the digits is then the same in every row, and one C call reads them all.
+    """
     if not text:
         return np.empty((0, width))
-    # Whole numbers with single spaces, as tablets write them: what stands between the digits is
-    # then the same in every row, and one C call reads them all.
     count = text.count(b"\n") + 1
-    if text.translate(None, b"-0123456789") == (b" " * (width - 1) + b"\n") * (count - 1) + b" " * (
-        width - 1
-    ) and _TOO_LONG not in text.translate(_NINES):
-        with suppress(ValueError):
-            values = np.fromstring(text, np.int64, sep=" ")
-            if len(values) == count * width:
-                return values.reshape(count, width).astype(np.float64)
-    return _points_by_row(rows, columns, is_cut)
+    between = b" " * (width - 1)
+    if text.translate(None, b"-0123456789") != (between + b"\n") * (count - 1) + between:
+        return None
+    if _TOO_LONG in text.translate(_NINES):
+        return None
+    try:
+        values = np.fromstring(text, np.int64, sep=" ")
+    except ValueError:
+        return None
+    return values.reshape(count, width).astype(np.float64) if len(values) == count * width else None
 
 
-def _points_by_row(rows: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
+def _points_by_row(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
     """Read rows of any look, a value short here and there."""
     width = len(columns)
-    table = [row for line in rows.split(b"\n") if (row := line.split()[:width])]
+    table = [row for line in text.split(b"\n") if (row := line.split()[:width])]
     try:
         values = np.array([float(value) for row in table for value in row], np.float64)
     except ValueError as error:

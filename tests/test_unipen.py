@@ -162,7 +162,7 @@ _row = st.lists(_number, min_size=2, max_size=4)
 @example([["1"] * 3, ["-"] * 3], " ", "")
 @settings(deadline=None)
 def test_the_quick_way_reads_as_the_slow_one(rows: list[list[str]], gap: str, start: str) -> None:
-    text = (start + "".join(gap.join(row) + "\n" for row in rows)).encode()
+    text = (start + "\n".join(gap.join(row) for row in rows)).encode()
     columns = ("X", "Y", "T")
     try:
         slow = unipen._points_by_row(text, columns, False)
