@@ -126,6 +126,6 @@ def test_what_is_missing_or_broken_is_one_line_with_its_name(project: Project) -
     with pytest.raises(PipelineError, match=r"samples\.parquet: no such file"):
         read_pictures("shapes", "train", ["a"], View(20))
     write_world(root, "shapes", {"disc": {"train": 2}})
-    with pytest.raises(PipelineError, match="no sample disc/0009, which split.csv names"):
+    with pytest.raises(PipelineError, match=r"no sample disc/0009, which split\.csv names"):
         read_pictures("shapes", "train", ["disc/0009"], View(20))
     assert not list((root / "data" / "shapes" / "cache").iterdir())
