@@ -2,22 +2,19 @@
 
 `GuardedSession` reaches public addresses only: a name is resolved once, every address it has is
 judged, and the socket connects to a judged address (so a name that resolves differently a moment
-later changes nothing). That holds for every redirect, since every hop makes its connection here.
+later changes nothing). That holds for every redirect, since every hop makes its own connection.
 `get` adds caps in bytes and seconds and a retry; whatever fails is a `Rejected` with a reason.
 """
 
 from __future__ import annotations
 
 import io
-import ipaddress
 import random
-import socket
 import ssl
 import threading
 import time
-import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,214 +26,33 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 
+from pipeline.connections import Dialler, TlsSocket, lift, pools, until
 from pipeline.errors import Rejected
 
 CHUNK = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # What a second try may cure. A refusal (403, 404, 410, robots) is never asked again.
 RETRIED = frozenset({"connection", "http-429", "http-500", "http-502", "http-503", "http-504"})
-# Public by the registries, but a machine's own keeper answers there (Azure's WireServer).
-METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is routed between networks
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def is_public(address: str) -> bool:
-    """Say whether an IP address is one of the public internet, whatever form hides it.
-
-    IPv4 inside IPv6 (mapped, compatible, 6to4, Teredo, NAT64) is judged as the IPv4 address.
-    """
-    ip: Address = ipaddress.ip_address(address.partition("%")[0])
-    return all(
-        form.is_global
-        and not form.is_multicast
-        and form not in METADATA
-        and (form.version == 4 or form in _GLOBAL_UNICAST)
-        for form in _forms(ip)
-    )
-
-
-def _forms(ip: Address) -> list[Address]:
-    """Return the IPv4 addresses inside an IPv6 one, or the address itself where there is none."""
-    if isinstance(ip, ipaddress.IPv4Address):
-        return [ip]
-    last32 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    if ip.ipv4_mapped:
-        return [ip.ipv4_mapped]
-    if ip.sixtofour:
-        return [ip.sixtofour]
-    if ip.teredo:
-        return list(ip.teredo)
-    if ip in _NAT64 or int(ip) >> 32 == 0:
-        return [last32]
-    return [ip]
-
-
-# The moment by which the request that this thread is in must have ended. Read by the sockets:
-# a timeout of requests is one of silence, and a byte a second is never silent.
-_deadline = threading.local()
-
-
-@contextmanager
-def _until(moment: float) -> Iterator[None]:
-    _deadline.at = moment
-    try:
-        yield
-    finally:
-        _deadline.at = float("inf")
-
-
-def _remaining() -> float:
-    left: float = getattr(_deadline, "at", float("inf")) - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("deadline passed")
-    return left
-
-
-class _DeadlineMixin:
-    """A socket whose reads end at this thread's deadline, or after its own timeout of silence."""
-
-    _silence_s: float | None = None
-
-    def settimeout(self, value: float | None) -> None:
-        self._silence_s = value
-        super().settimeout(value)  # type: ignore[misc]
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        wait_s = min(_remaining(), float("inf") if self._silence_s is None else self._silence_s)
-        super().settimeout(None if wait_s == float("inf") else wait_s)  # type: ignore[misc]
-        return super().recv_into(*args, **kwargs)  # type: ignore[misc]
-
-
-class _Socket(_DeadlineMixin, socket.socket):
-    pass
-
-
-class _TlsSocket(_DeadlineMixin, ssl.SSLSocket):
-    pass
-
-
-class _Dialler:
-    """Opens every connection of a session, and can cut them all."""
-
-    def __init__(self, allow_hosts: Collection[str]) -> None:
-        self.allow_hosts = frozenset(host.lower() for host in allow_hosts)
-        self.is_closed = False
-        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._lock = threading.Lock()
-
-    def dial(self, host: str, port: int, timeout: Any) -> socket.socket:
-        """Resolve, judge, connect; raise Rejected (dns, private-address, timeout, connection)."""
-        addresses = self._judged(host, port)
-        error: OSError = OSError("no address")
-        for family, address in addresses:
-            sock = _Socket(family, socket.SOCK_STREAM)
-            try:
-                seconds = timeout if isinstance(timeout, int | float) else float("inf")
-                seconds = min(seconds, _remaining())
-                sock.settimeout(None if seconds == float("inf") else seconds)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect(address)
-                # Belt and braces: where the connection really ends is judged as well.
-                if not self._is_allowed(host, port, sock.getpeername()[0]):
-                    raise Rejected("private-address", f"{host} led to {sock.getpeername()[0]}")
-            except OSError as problem:
-                sock.close()
-                error = problem
-                continue
-            except BaseException:
-                sock.close()
-                raise
-            with self._lock:
-                self._open.add(sock)
-                if self.is_closed:
-                    sock.close()
-                    raise Rejected("stopped")
-            return sock
-        reason = "timeout" if isinstance(error, TimeoutError) else "connection"
-        raise Rejected(reason, f"{host}:{port}: {error.strerror or error}")
-
-    def _judged(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, Any]]:
-        if self.is_closed:
-            raise Rejected("stopped")
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise Rejected("dns", f"{host}: {getattr(error, 'strerror', None) or error}") from error
-        allowed = [
-            (family, address)
-            for family, _, _, _, address in found
-            if self._is_allowed(host, port, str(address[0]))
-        ]
-        if not allowed:
-            raise Rejected("private-address", f"{host} is {found[0][4][0]}")
-        return allowed
-
-    def _is_allowed(self, host: str, port: int, address: str) -> bool:
-        return f"{host}:{port}".lower() in self.allow_hosts or is_public(address)
-
-    def adopt(self, sock: socket.socket) -> None:
-        """Remember a socket that took over another's connection (TLS)."""
-        with self._lock:
-            self._open.add(sock)
-
-    def cut(self) -> None:
-        """Shut every open connection, so that whoever reads from one goes on at once."""
-        with self._lock:
-            self.is_closed = True
-            for sock in list(self._open):
-                # The plain socket's: TLS's own would wait to say goodbye.
-                with suppress(OSError):  # it was closed already
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-def _pools(dialler: _Dialler) -> dict[str, type[HTTPConnectionPool]]:
-    """Return connection pool classes whose connections are opened by `dialler`."""
-
-    class Plain(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return dialler.dial(self._dns_host, self.port or 80, self.timeout)
-
-    class Tls(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return dialler.dial(self._dns_host, self.port or 443, self.timeout)
-
-        def connect(self) -> None:
-            super().connect()
-            if isinstance(self.sock, socket.socket):
-                dialler.adopt(self.sock)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = Tls
-
-    return {"http": PlainPool, "https": TlsPool}
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, dialler: _Dialler, ca_file: str, pool: int) -> None:
+    def __init__(self, dialler: Dialler, ca_file: str, pool: int) -> None:
         self.dialler = dialler
         self.context = create_urllib3_context()
-        self.context.sslsocket_class = _TlsSocket
+        self.context.sslsocket_class = TlsSocket
         self._ca_file: str | None = ca_file  # None once it is read
         self._lock = threading.Lock()
         super().__init__(pool_connections=4 * pool, pool_maxsize=pool + 2, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self.context, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self.dialler)
+        self.poolmanager.pool_classes_by_scheme = pools(self.dialler)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
         manager = super().proxy_manager_for(proxy, ssl_context=self.context, **kwargs)
-        manager.pool_classes_by_scheme = _pools(self.dialler)
+        manager.pool_classes_by_scheme = pools(self.dialler)
         return manager
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
@@ -273,7 +89,7 @@ class GuardedSession(requests.Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # nobody knows us again
         self.headers["User-Agent"] = user_agent
         proxy_host = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else ""
-        self.dialler = _Dialler([*allow_hosts, *([proxy_host] if proxy_host else [])])
+        self.dialler = Dialler([*allow_hosts, *([proxy_host] if proxy_host else [])])
         if proxy:
             self.proxies = {"http": proxy, "https": proxy}
         self.adapters.clear()  # and with it every scheme but these two
@@ -291,7 +107,7 @@ class GuardedSession(requests.Session):
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            self.dialler._judged(parts.hostname or "", port)
+            self.dialler.judged(parts.hostname or "", port)
         except Rejected as refusal:
             if refusal.reason != "dns":  # the proxy may know names that we do not
                 raise
@@ -452,14 +268,14 @@ def opened(
     timeout_s = max(timeout_s, 0.001)
     timeout = (min(connect_s, timeout_s), timeout_s)
     with (
-        _until(time.monotonic() + timeout_s),
+        until(time.monotonic() + timeout_s),
         _translated(session),
         session.send(
             _prepared(session, url, headers), stream=True, timeout=timeout, allow_redirects=False
         ) as response,
     ):
         if silence_only:
-            _deadline.at = float("inf")
+            lift()
         yield response
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.addresses import is_public
 from pipeline.errors import Rejected
-from pipeline.net import Fetched, GuardedSession, HttpRejected, Limits, get, is_public, opened
+from pipeline.net import Fetched, GuardedSession, HttpRejected, Limits, get, opened
 from tests.loopback import Exchange, Server, drip, hang, in_turn, redirect, reset, serving, status
 
 QUICK = Limits(max_bytes=100_000, timeout_s=0.6, connect_s=0.5, backoff_s=0.01, max_wait_s=2)
