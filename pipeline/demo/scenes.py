@@ -35,10 +35,10 @@ DRAWN_DANCES_TRAIN = {
     "size": 48,
     "batch_size": 16,
     "frozen_epochs": 2,
-    "unfrozen_epochs": 6,
+    "unfrozen_epochs": 8,
     "lr_find_steps": 20,
 }
-DRAWN_TAMIL_TRAIN = {**DRAWN_DANCES_TRAIN, "size": 32}
+DRAWN_TAMIL_TRAIN = {**DRAWN_DANCES_TRAIN, "size": 32, "unfrozen_epochs": 6}
 REAL_DANCES_TRAIN = {"size": 96, "batch_size": 32, "frozen_epochs": 4, "unfrozen_epochs": 12}
 REAL_TAMIL_TRAIN = {"size": 48, "batch_size": 64, "frozen_epochs": 1, "unfrozen_epochs": 7}
 
