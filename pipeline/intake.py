@@ -95,10 +95,19 @@ class Tally:
 
 def picture_files(folder: Path) -> list[Path]:
     """Return the files under a folder in order of their paths, without the hidden ones."""
+    return [path for path in files_and_links(folder) if path.is_file()]
+
+
+def files_and_links(folder: Path) -> list[Path]:
+    """Return what lies under a folder, links that lead to no file too; hidden ones are left out.
+
+    Links to folders are not followed: DVC does not, so it would not see what changes there.
+    """
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(part[0] == "." for part in path.relative_to(folder).parts)
+        if (path.is_file() or path.is_symlink())
+        and not any(part[0] == "." for part in path.relative_to(folder).parts)
     )
 
 

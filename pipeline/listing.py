@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import PipelineError, Rejected
-from pipeline.intake import picture_files, shown
+from pipeline.intake import files_and_links, shown
 from pipeline.params import Folder, TableColumn
 from pipeline.table import Table
 
@@ -68,7 +68,7 @@ def of_folder(root: Path, layout: str = "class") -> list[Entry]:
 
     Raises PipelineError when the classes are named as parts are.
     """
-    entries = [_of_file(path.relative_to(root), layout) for path in picture_files(root)]
+    entries = [_of_path(root, path, layout) for path in files_and_links(root)]
     labels = {entry.label for entry in entries if not entry.refused}
     if layout == "class" and are_parts(labels):
         names = ", ".join(sorted(labels))
@@ -81,18 +81,21 @@ def are_parts(names: Collection[str]) -> bool:
     return len(names) > 1 and {name.lower() for name in names} <= set(PARTS)
 
 
-def _of_file(path: Path, layout: str) -> Entry:
-    place = shown(path.as_posix())
+def _of_path(root: Path, path: Path, layout: str) -> Entry:
+    inside = path.relative_to(root)
+    place = shown(inside.as_posix())
     *folders, _ = unicodedata.normalize("NFC", place).split("/")
     depth = layout.count("/")
     label = folders[depth] if depth < len(folders) else ""
     try:
+        if path.is_dir():
+            raise Rejected("linked-folder", "DVC does not look into it; put the folder itself here")
         if not label:
             raise Rejected("unlabelled", f"not in a folder {layout}/")
         said = {"official_part": _part(folders[0])} if depth else {}
-        return Entry(place, label, os.fspath(path), said)
+        return Entry(place, label, os.fspath(inside), said)
     except Rejected as refusal:
-        return Entry(place, label, os.fspath(path), refused=refusal)
+        return Entry(place, label, os.fspath(inside), refused=refusal)
 
 
 def _part(name: str) -> str:

@@ -177,7 +177,11 @@ def test_files_that_no_picture_needs_are_not_read(project: Project) -> None:
     os.truncate(root / "mine/owl/3.raw", 2_000_000_000)
     (root / "mine/owl/4.jpg").symlink_to("nowhere")
     assert folder().exit_code == 0
-    assert rejected(root) == {"owl/2.png": "too-many-pixels", "owl/3.raw": "too-large"}
+    assert rejected(root) == {
+        "owl/2.png": "too-many-pixels",
+        "owl/3.raw": "too-large",
+        "owl/4.jpg": "missing",
+    }
 
 
 def test_a_name_in_another_encoding_is_read_and_shown(project: Project) -> None:

@@ -43,6 +43,19 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
     assert reasons(entries) == {"readme.txt": "unlabelled"}
 
 
+def test_a_link_to_a_folder_is_not_followed_and_is_told(tmp_path: Path) -> None:
+    root = lay(tmp_path / "birds", "wren/1.jpg")
+    lay(tmp_path / "elsewhere", "2.jpg")
+    (root / "owl").symlink_to(tmp_path / "elsewhere")
+    (root / "wren/round").symlink_to(root)
+    (root / "wren/3.jpg").symlink_to(tmp_path / "elsewhere/2.jpg")
+    (root / "wren/lost.jpg").symlink_to("nowhere")
+    entries = of_folder(root)
+    assert reasons(entries) == {"owl": "linked-folder", "wren/round": "linked-folder"}
+    found = [entry.place for entry in entries if not entry.refused]
+    assert found == ["wren/1.jpg", "wren/3.jpg", "wren/lost.jpg"]
+
+
 def test_a_folder_a_part_and_a_class_in_it(tmp_path: Path) -> None:
     lay(tmp_path, "Train/wren/1.jpg", "val/wren/2.jpg", "test/wren/3.jpg", "extra/wren/4.jpg", "5")
     lay(tmp_path, "train/6.jpg")
