@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,33 @@ def read(path: Path, params: Folder) -> Picture | Rejected:
     return take_in(data, params.max_side, min_side=params.min_side, max_pixels=params.max_pixels)
 
 
+@dataclass
+class OwnPictures(Tally):
+    """What all listed pictures came to."""
+
+    from_urls: int = 0
+    groups: set[str] = field(default_factory=set)
+    official_parts: Counter[str] = field(default_factory=Counter)
+
+    def take(self, entry: Entry, picture: Picture | Rejected) -> dict[str, Any] | None:
+        """Return the sample's row, None for a picture that is rejected."""
+        if isinstance(picture, Rejected):
+            self.reject(entry.sample_id, entry.label, picture, shown(entry.place))
+            return None
+        row = {"label": entry.label, "label_name": entry.label, **entry.said}
+        self.groups |= {entry.said["group"]} if "group" in entry.said else set()
+        self.official_parts[entry.said.get("official_part", "none")] += 1
+        return self.accept(row | picture.columns(entry.sample_id))
+
+    def report(self) -> dict[str, Any]:
+        """Return the metrics."""
+        return super().report() | {
+            "groups": len(self.groups),
+            "official_parts": dict(sorted(self.official_parts.items())),
+            "from_urls": self.from_urls,
+        }
+
+
 @click.command(cls=Stage)
 @click.argument("dataset")
 def main(dataset: str) -> None:
@@ -63,38 +91,23 @@ def main(dataset: str) -> None:
     def picture_of(entry: Entry) -> Picture | Rejected:
         if why := entry.refused or refused.get(entry.place):
             return why
-        root = Path(chosen.path)
-        return read(downloads.path(entry.place) if entry.is_url else root / entry.place, chosen)
+        place = Path(chosen.path) / entry.place
+        return read(downloads.path(entry.place) if entry.is_url else place, chosen)
 
-    tally, groups, parts = Tally(), set(), Counter[str]()
+    own = OwnPictures(from_urls=len(urls - refused.keys()))
     with (
         writing_samples(samples_path(dataset)) as writer,
         Progress("folder", len(entries)) as progress,
     ):
         pictures = in_order(picture_of, entries, os.cpu_count() or 1)
         for entry, picture in zip(entries, pictures, strict=True):
-            if isinstance(picture, Rejected):
-                tally.reject(entry.sample_id, entry.label, picture, shown(entry.place))
-            else:
-                row = tally.accept(_row(entry, picture))
-                groups.add(row.get("group"))
-                parts[row.get("official_part") or "none"] += 1
+            if row := own.take(entry, picture):
                 writer.add(row)
-            progress.advance(note=f"{tally.rejected.total()} rejected")
+            progress.advance(note=f"{own.rejected.total()} rejected")
         if not writer.count:
-            raise PipelineError(_nothing(chosen, tally))
-    write_rejected(dataset, tally.rejected_rows)
-    report = tally.report() | {
-        "groups": len(groups - {None}),
-        "official_parts": dict(sorted(parts.items())),
-        "from_urls": len(urls - refused.keys()),
-    }
-    write_json(reports_folder(dataset) / "folder.json", report)
-
-
-def _row(entry: Entry, picture: Picture) -> dict[str, Any]:
-    about = {"label": entry.label, "label_name": entry.label}
-    return about | dict(entry.said) | picture.columns(entry.sample_id)
+            raise PipelineError(_nothing(chosen, own))
+    write_rejected(dataset, own.rejected_rows)
+    write_json(reports_folder(dataset) / "folder.json", own.report())
 
 
 def _nothing(params: Folder, tally: Tally) -> str:
