@@ -11,11 +11,13 @@ from typing import Any
 
 import click
 
+from pipeline.cluster import workers
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
 from pipeline.intake import Picture, Tally, in_order, picture_files, shown, take_in
 from pipeline.ledger import Attempt, provenance, read_ledger
 from pipeline.params import load_params
+from pipeline.picture_shards import pictures_on
 from pipeline.progress import Progress
 from pipeline.samples import (
     dataset_folder,
@@ -126,15 +128,20 @@ def main() -> None:
     ]
     max_side, max_pixels = params.collect.max_side, params.crawl.max_pixels
 
-    def picture_in(file: tuple[Dance, Path]) -> Picture | Rejected:
-        return take_in(file[1].read_bytes(), max_side, max_pixels=max_pixels)
+    def picture_in(path: Path) -> Picture | Rejected:
+        return take_in(path.read_bytes(), max_side, max_pixels=max_pixels)
 
     collection = Collection(labels=Counter({dance.key: 0 for dance in dances}))
+    paths = [path for _, path in files]
     with (
+        workers(params.compute) as cluster,
         writing_samples(samples_path(DATASET)) as writer,
         Progress("collect", len(files)) as progress,
     ):
-        pictures = in_order(picture_in, files, os.cpu_count() or 1)
+        if cluster is None:
+            pictures = in_order(picture_in, paths, os.cpu_count() or 1)
+        else:
+            pictures = pictures_on(cluster, DATASET, paths, max_side, max_pixels)
         for (dance, path), picture in zip(files, pictures, strict=True):
             if row := collection.take(dance, path, picture):
                 writer.add(row)

@@ -15,10 +15,12 @@ import click
 
 from pipeline.archives import Member
 from pipeline.classes import LetterClass, class_table
+from pipeline.cluster import Cluster, workers
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
 from pipeline.handwriting import Converted, Converter, Drawing
 from pipeline.layout import Labels, Letter, choose, letter_of, walk
+from pipeline.letter_shards import LETTERS, converted_on
 from pipeline.params import Convert, load_params, section
 from pipeline.progress import Progress
 from pipeline.samples import (
@@ -81,8 +83,10 @@ class Intake:
     rejected: list[RejectedRow] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
 
-    def batches(self, progress: Progress) -> Iterator[tuple[Part, str, list[Letter]]]:
-        """Give the letters of each part by the batch; `progress` counts kilobytes read."""
+    def batches(
+        self, progress: Progress, most: int = BATCH
+    ) -> Iterator[tuple[Part, str, list[Letter]]]:
+        """Give letters of each part, `most` in a batch; `progress` counts kilobytes read."""
         for name, path in self.archives.items():
             part = self.parts[name] = Part()
             batch: list[Letter] = []
@@ -90,7 +94,7 @@ class Intake:
             for letter, read_bytes in self._letters(part, path):
                 batch.append(letter)
                 size += len(letter.data)
-                if len(batch) == BATCH or size > BATCH_BYTES:
+                if len(batch) == most or size > BATCH_BYTES:
                     yield part, name, batch
                     batch, size = [], 0
                     progress.advance(read_bytes // 1000 - shown)
@@ -143,11 +147,16 @@ class Intake:
 
 
 def convert(
-    dataset: str, intake: Intake, drawing: Drawing, processes: int | None = None
+    dataset: str,
+    intake: Intake,
+    drawing: Drawing,
+    processes: int | None = None,
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """Write samples.parquet and rejected.csv of a dataset and return the report.
 
-    `processes` beside this one do the work; None: as many as serve. Raises PipelineError when an
+    The work is done by a cluster, or by `processes` beside this one (None: as many as serve),
+    which changes no byte of what is written. Raises PipelineError when an
     archive is damaged or holds no sample; samples.parquet then stays as it was.
     """
     kilobytes = sum(path.stat().st_size for path in intake.archives.values()) // 1000
@@ -157,7 +166,11 @@ def convert(
         Progress(f"convert {dataset}", total=kilobytes, unit="kB") as progress,
         writing_samples(samples_path(dataset)) as writer,
     ):
-        for part, name, converted in _converted(intake.batches(progress), drawing, processes):
+        if cluster is None:
+            results = _converted(intake.batches(progress), drawing, processes)
+        else:
+            results = converted_on(cluster, dataset, intake.batches(progress, LETTERS), drawing)
+        for part, name, converted in results:
             part.count(converted)
             part.rejected.update(row[2] for row in converted.rejected)
             intake.rejected += converted.rejected
@@ -174,7 +187,7 @@ def convert(
         if not writer.count:
             where = ", ".join(map(str, intake.archives.values()))
             raise PipelineError(f"{where}: no letter in it that could be read")
-    write_rejected(dataset, intake.rejected)
+    write_rejected(dataset, sorted(intake.rejected))  # however far ahead archives were read
     return {
         "samples": writer.count,
         "classes": len(intake.classes),
@@ -254,7 +267,8 @@ def main(dataset: str) -> None:
         if not path.exists():
             raise PipelineError(f"{path}: no such file; run `dvc repro fetch@{dataset}` first")
     intake = Intake(archives, class_table(settings.classes), settings.per_class)
-    report = convert(dataset, intake, drawing_of(settings))
+    with workers(params.compute) as cluster:
+        report = convert(dataset, intake, drawing_of(settings), cluster=cluster)
     write_json(reports_folder(dataset) / "convert.json", report)
     click.echo(f"{dataset}: {report['samples']} samples, {len(intake.rejected)} rejected")
 

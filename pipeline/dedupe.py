@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import click
@@ -10,12 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import joins
+from pipeline.cluster import Cluster, workers
 from pipeline.duplicates import COLUMNS, Contents, Ints, Marks, components, contents_of, mark
 from pipeline.errors import Stage
 from pipeline.files import replacing, write_json
+from pipeline.hash_shards import hash_on
 from pipeline.hashes import BOTH, CROP, PHASH, hashes_of
 from pipeline.links import Links, crop_links, links_of, links_table, without, write_links
-from pipeline.pairs import U64
+from pipeline.pairs import U64, near_values
 from pipeline.params import Dedupe, load_params, section
 from pipeline.samples import dataset_folder, read_samples, reports_folder
 
@@ -30,6 +34,25 @@ SCHEMA = {
     "reason": pa.string(),  # "", same-bytes, near-duplicate, label-conflict
     "distance": pa.int32(),  # bits to the keeper
 }
+
+
+def linked(
+    dataset: str, contents: Contents, params: Dedupe, cluster: Cluster | None = None
+) -> tuple[U64 | None, Links]:
+    """Return the hashes of contents, where the method has them, and the links between them."""
+    hashes, links = None, Links()
+    spread = None if cluster is None else partial(hash_on, cluster, dataset)
+    if params.method == "phash":
+        found = hashes_of(dataset, contents.ids, BOTH if params.mirror else PHASH, spread)
+        hashes = np.array([row[0] for row in found], np.uint64)
+        mirrored = np.array([row[1] for row in found], np.uint64) if params.mirror else None
+        search = near_values if cluster is None else partial(joins.near_values, cluster, dataset)
+        bounds = params.review_within, params.group_within
+        links = links_of(hashes, mirrored, *bounds, search)
+    if params.crop:
+        crop = crop_links(hashes_of(dataset, contents.ids, CROP, spread))
+        links = links._replace(crop=without(without(crop, links.near), links.mirror))
+    return hashes, links
 
 
 def clusters_of(contents: Contents, links: Links, within: int) -> Ints:
@@ -110,18 +133,14 @@ def main(dataset: str) -> None:
     Example:
       python -m pipeline.dedupe dances
     """
-    params: Dedupe = section(load_params().dedupe, dataset, "dedupe")
+    everything = load_params()
+    params: Dedupe = section(everything.dedupe, dataset, "dedupe")
     samples = read_samples(dataset, COLUMNS)
     contents = contents_of(samples)
     hashes, links = None, Links()
-    if params.method == "phash":
-        found = hashes_of(dataset, contents.ids, BOTH if params.mirror else PHASH)
-        hashes = np.array([row[0] for row in found], np.uint64)
-        mirrored = np.array([row[1] for row in found], np.uint64) if params.mirror else None
-        links = links_of(hashes, mirrored, params.review_within, params.group_within)
-    if params.crop:
-        crop = crop_links(hashes_of(dataset, contents.ids, CROP))
-        links = links._replace(crop=without(without(crop, links.near), links.mirror))
+    if params.method == "phash" or params.crop:
+        with workers(everything.compute) as cluster:
+            hashes, links = linked(dataset, contents, params, cluster)
     marks = mark(samples, contents, links.near, params.remove_within)
     clusters = clusters_of(contents, links, params.group_within)
     table = table_of(samples, contents, marks, clusters, hashes)

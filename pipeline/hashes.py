@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -59,8 +60,15 @@ def cache_path(dataset: str, kind: Kind) -> Path:
     return dataset_folder(dataset) / "cache" / f"{kind.name}.parquet"
 
 
-def hashes_of(dataset: str, content_ids: Sequence[str], kind: Kind = PHASH) -> list[list[int]]:
+def hashes_of(
+    dataset: str,
+    content_ids: Sequence[str],
+    kind: Kind = PHASH,
+    spread: Callable[[set[str], Kind, Known], None] | None = None,
+) -> list[list[int]]:
     """Return the hashes of a dataset's contents; decodes those only that no run has hashed yet.
+
+    `spread`, where given, adds the missing ones of a kind to the known in place of this process.
 
     Raises PipelineError naming a picture that cannot be decoded.
     """
@@ -69,44 +77,61 @@ def hashes_of(dataset: str, content_ids: Sequence[str], kind: Kind = PHASH) -> l
     missing = {name for name in content_ids if len(known.get(name, ())) < kind.enough}
     if missing:
         try:
-            _hash(samples_path(dataset), missing, kind, known, path)
+            if spread is None:
+                _hash(samples_path(dataset), missing, kind, known, path)
+            else:
+                spread(missing, kind, known)
         finally:
             _write(path, kind, known)
     return [known[name] for name in content_ids]
 
 
 def _hash(samples: Path, missing: set[str], kind: Kind, known: Known, cache: Path) -> None:
-    def one(picture: tuple[str, bytes]) -> tuple[str, list[int]]:
-        content_id, data = picture
-        try:
-            return content_id, list(kind.compute(data))
-        except Rejected as refusal:
-            raise PipelineError(f"{samples}: picture {content_id}: {refusal}") from refusal
-
-    pictures = _pictures(samples, missing)
-    with Progress(f"hash ({kind.name})", total=len(missing)) as progress:
+    with (
+        pq.ParquetFile(samples) as file,
+        Progress(f"hash ({kind.name})", total=len(missing)) as progress,
+    ):
+        found_in = pictures(file, range(file.num_row_groups), missing)
+        one = partial(hashed, str(samples), kind)
         # Pillow decodes outside the GIL
-        for content_id, found in in_order(one, pictures, os.cpu_count() or 1):
+        for content_id, found in in_order(one, found_in, os.cpu_count() or 1):
             known[content_id] = found
             progress.advance()
             if progress.done % KEPT_EVERY == 0:
                 _write(cache, kind, known)
 
 
-def _pictures(path: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    """Give each wanted picture once; a row group without one is not read."""
+def hashed(where: str, kind: Kind, picture: tuple[str, bytes]) -> tuple[str, list[int]]:
+    """Return the hashes of a picture (content id, bytes) of the file `where` beside its id.
+
+    Raises PipelineError when it cannot be decoded.
+    """
+    content_id, data = picture
+    try:
+        return content_id, list(kind.compute(data))
+    except Rejected as refusal:
+        raise PipelineError(f"{where}: picture {content_id}: {refusal}") from refusal
+
+
+def ids_of(file: pq.ParquetFile, group: int) -> list[str]:
+    """Return the content ids of a row group."""
+    return file.read_row_group(group, ["content_id"])["content_id"].to_pylist()
+
+
+def pictures(
+    file: pq.ParquetFile, groups: Iterable[int], wanted: set[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Give each wanted picture of some row groups once; a group without one is not read."""
     left = set(wanted)
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            ids = file.read_row_group(group, ["content_id"])["content_id"].to_pylist()
-            if left.isdisjoint(ids):
-                continue
-            for batch in file.iter_batches(64, [group], ["content_id", "image"]):
-                pictures = batch["image"].field("bytes")
-                for content_id, data in zip(batch["content_id"].to_pylist(), pictures, strict=True):
-                    if content_id in left:
-                        left.discard(content_id)
-                        yield content_id, data.as_py()
+    for group in groups:
+        if left.isdisjoint(ids_of(file, group)):
+            continue
+        for batch in file.iter_batches(64, [group], ["content_id", "image"]):
+            column = batch["image"].field("bytes")
+            for content_id, data in zip(batch["content_id"].to_pylist(), column, strict=True):
+                if content_id in left:
+                    left.discard(content_id)
+                    yield content_id, data.as_py()
 
 
 def _schema(kind: Kind) -> pa.Schema:
@@ -115,18 +140,26 @@ def _schema(kind: Kind) -> pa.Schema:
 
 
 def _read(path: Path, kind: Kind) -> Known:
-    """Return what is known; nothing where another policy computed it or the file is damaged."""
+    """Return what is known; nothing where the file is damaged."""
     try:
-        table = pq.read_table(path)
+        return known_from(pq.read_table(path), kind)
     except (OSError, pa.ArrowException):
         return {}
+
+
+def known_from(table: pa.Table, kind: Kind) -> Known:
+    """Return the hashes in a table; none where another policy computed them."""
     if (table.schema.names, table.schema.metadata) != (_schema(kind).names, _schema(kind).metadata):
         return {}
     return dict(zip(table["content_id"].to_pylist(), table["hashes"].to_pylist(), strict=True))
 
 
-def _write(path: Path, kind: Kind, known: Known) -> None:
+def table_of(known: Known, kind: Kind) -> pa.Table:
+    """Return hashes as the table that keeps them, sorted by content id."""
     ids = sorted(known)
+    return pa.table([ids, [known[name] for name in ids]], schema=_schema(kind))
+
+
+def _write(path: Path, kind: Kind, known: Known) -> None:
     with replacing(path) as temporary:
-        columns = [ids, [known[name] for name in ids]]
-        pq.write_table(pa.table(columns, schema=_schema(kind)), temporary, compression="zstd")
+        pq.write_table(table_of(known, kind), temporary, compression="zstd")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,16 +35,23 @@ class Links(NamedTuple):
     crop: Pairs = NONE  # one perhaps a part of the other; for a person to look at
 
 
-def links_of(upright: U64, mirrored: U64 | None, within: int, mirror_within: int) -> Links:
+def links_of(
+    upright: U64,
+    mirrored: U64 | None,
+    within: int,
+    mirror_within: int,
+    search: Callable[[U64, int], Pairs] = near_values,
+) -> Links:
     """Return the pairs of m contents whose hashes (m,) differ in at most `within` bits.
 
     Mirror images are looked for up to `mirror_within`, which is best tighter: of the pairs of 11
-    and 12 bits on real photos none was one, and a person has enough to look at.
+    and 12 bits on real photos none was one, and a person has enough to look at. `search` finds
+    what `pairs.near_values` does, here or on a cluster.
     """
     m = upright.size
     both = [upright] if mirrored is None else [upright, mirrored]
     values, inverse = np.unique(np.concatenate(both), return_inverse=True)
-    found = expand(near_values(values, within), inverse, most=PAIRS_OF_TWO_HASHES)
+    found = expand(search(values, within), inverse, most=PAIRS_OF_TWO_HASHES)
     is_near = found.b < m
     is_mirror = (found.a < m) & (found.b >= m) & (found.b - m != found.a)
     is_mirror &= found.distance <= mirror_within

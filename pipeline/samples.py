@@ -113,19 +113,22 @@ class SampleWriter:
             buffer.extend([None] * count if values is None else values)
         self._buffered += count
         self.count += count
-        if self._buffered >= self._row_group:
+        while self._buffered >= self._row_group:
             self._flush()
 
     def _flush(self) -> None:
-        if self._buffered:
-            table = pa.Table.from_pydict(self._columns, schema=SCHEMA)
+        """Write one row group: the file's bytes depend on its rows, not on how they came in."""
+        count = min(self._buffered, self._row_group)
+        if count:
+            columns = {name: buffer[:count] for name, buffer in self._columns.items()}
+            table = pa.Table.from_pydict(columns, schema=SCHEMA)
             for name in REQUIRED:
                 if table[name].null_count:
                     raise ValueError(f"a sample has no {name}")
-            self._writer.write_table(table, row_group_size=self._row_group)
+            self._writer.write_table(table)
         for buffer in self._columns.values():
-            buffer.clear()
-        self._buffered = 0
+            del buffer[:count]
+        self._buffered -= count
 
     def close(self, *, flush: bool = True) -> None:
         """Write what is buffered and the footer."""

@@ -82,6 +82,18 @@ def test_a_stage_depends_on_its_params(stage: str) -> None:
     assert (f"{stage}.${{key}}" if keyed else stage) in body(stage)["params"]
 
 
+def test_no_stage_depends_on_where_it_is_computed() -> None:
+    """Results are equal on a cluster and here (test_cluster.py), so a change must rerun nothing."""
+    assert "compute" in Params.model_fields
+    for stage in STAGES:
+        named = [
+            key
+            for entry in body(stage)["params"]
+            for key in ([entry] if isinstance(entry, str) else entry)
+        ]
+        assert not [key for key in named if key.split(".")[0] == "compute"], stage
+
+
 def test_stages_import_nouns_and_never_each_other() -> None:
     for stage in STAGES:
         others = {ROOT / "pipeline" / f"{other}.py" for other in STAGES if other != stage}
