@@ -48,7 +48,7 @@ _HEADER = {name: re.compile(words) for name, words in _VOCABULARY.items()} | {
 _SEGMENT = re.compile(
     r'(?P<level>[^\s"]+)'
     r"(?:\s+(?P<spans>\d[\d:-]*(?:\s*,\s*[\d:-]+)*)(?=\s|$))?"
-    r'(?:\s+(?P<quality>[^\s"]+))?'
+    r'(?:\s+(?P<quality>[^\s"\d][^\s"]*))?'
     r'(?:\s+"(?P<label>(?:\\.|[^"\\])*)")?',
     re.DOTALL,
 )
@@ -444,7 +444,7 @@ def write(pen: PenFile) -> bytes:
             lines.append(".PEN_DOWN" if stream.is_down else ".PEN_UP")
             lines += [" ".join(map(_number, row[~np.isnan(row)])) for row in stream.points]
         lines += [_segment_line(segment) for segment in pen.segments if segment.set == number]
-    return "".join(f"{line}\n" for line in lines).encode()
+    return "".join(f"{line}\n" for line in lines or [".COMMENT"]).encode()
 
 
 def _number(value: float) -> str:
@@ -452,6 +452,8 @@ def _number(value: float) -> str:
 
 
 def _segment_line(segment: Segment) -> str:
+    if not segment.level:
+        return ".SEGMENT"
     parts = [f".SEGMENT {segment.level}"]
     if segment.spans is None:
         parts.append("0-")  # what cannot be understood, once more
