@@ -14,7 +14,7 @@ from typing import Any
 import click
 import yaml
 
-from pipeline.crawler import Crawl, Rules, Stream
+from pipeline.crawler import Crawl, Rules
 from pipeline.engines import Bing, Engine, Flickr, Openverse, UrlList, Wikimedia
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import write_json
@@ -23,6 +23,7 @@ from pipeline.params import Crawl as CrawlParams
 from pipeline.params import Dance, load_params, section
 from pipeline.progress import Progress
 from pipeline.samples import dataset_folder, reports_folder
+from pipeline.search import Stream
 from pipeline.visitor import Visitor
 
 # Exit codes: why there are fewer pictures than crawl.min_images. 2 is click's, for wrong usage.
@@ -106,6 +107,7 @@ def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Craw
             ),
             limits=visitor.limits,
             manners=visitor.manners,
+            engine_manners=visitor.engine_manners,
             stopping=visitor.stop,
             note=_note(progress),
         )

@@ -12,24 +12,24 @@ import hashlib
 import itertools
 import logging
 import os
-import queue
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
-from icrawler import Crawler, Feeder, ImageDownloader, Parser
+from icrawler import Crawler, ImageDownloader
 
-from pipeline.engines import Engine, EngineTrouble, Page, Result
+from pipeline.engines import EngineTrouble
 from pipeline.errors import Rejected
 from pipeline.images import verify
 from pipeline.ledger import Attempt, Ledger
 from pipeline.net import GuardedSession, HttpRejected, Limits, Manners, NoManners, get
+from pipeline.quota import Quota
+from pipeline.search import Found, Stream, StreamFeeder, StreamParser
 
-MAX_PAGES = 1_000  # of one query: an engine that never ends is ended
 ACCEPT = {"Accept": "image/*", "Accept-Encoding": "identity"}  # pictures are compressed already
 SPOOL_BYTES = 1_000_000  # a picture under way is held in memory up to here, on the disk beyond
 # Verifying needs a processor and the whole picture in memory: few do it, however many threads
@@ -61,174 +61,6 @@ class Rules:
     def is_licensed(self, licence: str | None) -> bool:
         """Say whether a picture under this licence may be stored."""
         return not self.licences or licence in self.licences
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A result with the place where it was found."""
-
-    engine: str
-    query: str
-    rank: int
-    result: Result
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One query to one engine."""
-
-    engine: Engine
-    query: str
-
-
-class Quota:
-    """Lets pictures begin one after the other, and never more than are still wanted.
-
-    Whoever begins them in order of rank gets the first `wanted` good ones: the same set with one
-    thread and with many, and not one too many.
-    """
-
-    def __init__(self, wanted: int, stored: int) -> None:
-        self.wanted, self.stored = wanted, stored
-        self._listed = self._under_way = 0  # pictures that the downloader has, and works on
-        self._is_stopped = False
-        self._changed = threading.Condition()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether all that were wanted are stored."""
-        return self.stored >= self.wanted
-
-    @property
-    def _is_over(self) -> bool:
-        return self._is_stopped or self.is_full
-
-    def list(self) -> None:
-        """Count one more picture that may begin."""
-        with self._changed:
-            self._listed += 1
-
-    def begin(self) -> bool:
-        """Wait until one more is wanted; return False when none will be."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_over or self.stored + self._under_way < self.wanted
-            )
-            if not self._is_over:
-                self._under_way += 1
-            return not self._is_over
-
-    def end(self, *, is_new: bool) -> None:
-        """Say that a picture that began has ended, and whether it is one more."""
-        with self._changed:
-            self._listed -= 1
-            self._under_way -= 1
-            self.stored += is_new
-            self._changed.notify_all()
-
-    def wait_until_short(self) -> bool:
-        """Wait until what is listed cannot fill the quota; return False when it is over."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_over or self.stored + self._listed < self.wanted
-            )
-            return not self._is_over
-
-    def stop(self) -> None:
-        """Let nothing more begin."""
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify_all()
-
-
-class StreamFeeder(Feeder):
-    """Feeds the streams; the parser asks for their pages as they are needed."""
-
-    def feed(self, streams: Sequence[Stream]) -> None:
-        """Put every stream."""
-        for stream in streams:
-            self.output(stream)
-
-
-class StreamParser(Parser):
-    """Reads result pages, on demand, and lists their pictures in order of rank."""
-
-    def __init__(self, threads: int, signal: Any, session: GuardedSession, crawl: Crawl) -> None:
-        # Unbounded, since the quota bounds what is listed; and icrawler's own queue loses what
-        # it cannot put at once.
-        super().__init__(threads, signal, session, out_queue=queue.Queue())
-        self.crawl = crawl
-        self.troubles: list[tuple[Stream, EngineTrouble]] = []
-        self.found = 0
-        self._given_up: set[str] = set()  # engines
-
-    def worker_exec(self, **_: Any) -> None:
-        """List pictures until the quota is full or the engines have no more."""
-        try:
-            streams = [self.in_queue.get() for _ in range(self.crawl.streams_count)]
-            seen: set[str] = set()
-            for found in interleaved([self._results(stream) for stream in streams]):
-                self.found += 1
-                url = found.result.url
-                if url not in seen and not self.crawl.is_settled(url):
-                    self.crawl.quota.list()
-                    self.output(found)
-                seen.add(url)
-        except BaseException as error:
-            self.crawl.fail(error)
-        finally:
-            self.crawl.dismiss()
-
-    def _results(self, stream: Stream) -> Iterator[Found]:
-        seen: set[str] = set()
-        offset = rank = 0
-        for number in range(MAX_PAGES):
-            if stream.engine.name in self._given_up or not self.crawl.quota.wait_until_short():
-                return
-            try:
-                page = self._page(stream, number, offset)
-            except EngineTrouble as trouble:
-                self.troubles.append((stream, trouble))
-                if trouble.kind != "changed":
-                    self._given_up.add(stream.engine.name)
-                return
-            offset += page.size
-            fresh = [result for result in page.results if result.url not in seen]
-            for result in fresh:
-                if result.url not in seen:
-                    seen.add(result.url)
-                    rank += 1
-                    yield Found(stream.engine.name, stream.query, rank, result)
-            if page.is_last or not fresh:  # some engines repeat their last page for ever
-                return
-
-    def _page(self, stream: Stream, number: int, offset: int) -> Page:
-        where = f"page {number + 1} of {stream.query!r}"
-
-        def fetch(url: str) -> bytes:
-            try:
-                return get(self.session, url, self.crawl.limits, stop=self.crawl.stopping).body
-            except Rejected as refusal:
-                kind = "blocked" if refusal.reason in ("http-429", "http-403") else "unreachable"
-                why = str(refusal).replace(stream.engine.secret or "\0", "***")
-                raise EngineTrouble(kind, why) from refusal
-
-        try:
-            return stream.engine.page(stream.query, number, offset, fetch)
-        except EngineTrouble as trouble:
-            raise EngineTrouble(trouble.kind, f"{trouble.detail} on {where}") from None
-
-
-def interleaved(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:
-    """Yield the first of every stream, then the second of every stream, and so on."""
-    alive = list(streams)
-    while alive:
-        for stream in list(alive):
-            found = next(stream, None)
-            if found is None:
-                alive.remove(stream)
-            else:
-                yield found
 
 
 class LedgerDownloader(ImageDownloader):
@@ -359,13 +191,16 @@ class Crawl(Crawler):
         limits: Limits,
         threads: int = 16,
         rules: Rules = Rules(),
-        manners: Manners | None = None,
+        manners: Manners | None = None,  # towards image hosts
+        engine_manners: Manners | None = None,
         stopping: threading.Event | None = None,
         note: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
         self.dance, self.ledger, self.guarded = dance, ledger, session
         self.rules, self.limits = rules, limits
-        self.manners, self.note = manners or NoManners(), note
+        self.manners = manners or NoManners()
+        self.engine_manners = engine_manners or NoManners()
+        self.note = note
         self.quota = Quota(wanted, len(ledger.stored))
         self.stopping = stopping or threading.Event()
         self.streams_count = 0

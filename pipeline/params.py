@@ -86,6 +86,7 @@ class Crawl(Model):
     opt_out: bool = True  # honour X-Robots-Tag (noai, noindex, ...) and TDM-Reservation
     per_host: int = Field(default=4, ge=1)  # requests at once to one image host
     host_delay_s: float = Field(default=0.1, ge=0)  # between the starts of requests to one host
+    engine_delay_s: float = Field(default=1.0, ge=0)  # between two pages of one engine
     proxy: Text | None = None  # the environment's proxies are not used
     allow_hosts: list[str] = []  # "host:port" of a private network that may be reached: demo, tests
 
@@ -381,9 +382,9 @@ def _key_of(location: tuple[int | str, ...], values: Any, *, is_missing: bool) -
     """Return the dotted key; pydantic's location also names the branches of a union."""
     parts = []
     for part in location:
-        if isinstance(values, Mapping) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and isinstance(part, int):
+        if (isinstance(values, Mapping) and part in values) or (
+            isinstance(values, list) and isinstance(part, int)
+        ):
             values = values[part]
         elif not is_missing or part != location[-1]:
             continue

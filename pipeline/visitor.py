@@ -40,6 +40,16 @@ class Visitor:
             delay_s=params.host_delay_s,
             stop=self.stop,
         )
+        # An engine is asked what it is there to be asked; robots.txt is for what it links to.
+        self.engine_manners = HostManners(
+            self.session,
+            self.limits,
+            robots=False,
+            opt_out=False,
+            per_host=1,
+            delay_s=params.engine_delay_s,
+            stop=self.stop,
+        )
 
     def get(self, url: str) -> bytes:
         """Return what lies at a URL; raise Rejected with a reason."""

@@ -91,6 +91,11 @@ class World:
         ]
         return self.urls[query]
 
+    def in_order(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Sort attempts as their pictures were asked for (stored they are as it happens)."""
+        asked = [self.web.url + path for _, path, _ in self.web.requests]
+        return sorted(attempts, key=lambda attempt: asked.index(attempt.source_url))
+
     @property
     def image_hits(self) -> int:
         return sum(n for path, n in self.web.hits.items() if path.startswith("/img/"))
@@ -150,6 +155,7 @@ def settings(world: World, changes: dict[str, Any]) -> dict[str, Any]:
         "max_wait_s": 2.0,
         "per_host": 16,
         "host_delay_s": 0.0,
+        "engine_delay_s": 0.0,
     } | changes
     dance = {key: values.pop(key) for key in ("queries", "engines_of_it", "urls") if key in values}
     named = {"queries": "queries", "engines_of_it": "engines", "urls": "urls"}
@@ -203,7 +209,8 @@ def test_a_line_says_all_that_is_known(world: World, run: Callable[..., Crawled]
     world.web.answers["/img/0.jpg"] = redirect("/img/elsewhere.jpg")
     world.web.serve("/img/elsewhere.jpg", picture(0), Content_Type="image/jpeg")
     crawled = run(max_images=3, threads=1)
-    first = crawled.attempts[0]
+    asked = world.in_order(crawled.attempts)
+    first = asked[0]
     data = picture(0)
     assert asdict(first) == {
         "time": first.time,
@@ -230,7 +237,7 @@ def test_a_line_says_all_that_is_known(world: World, run: Callable[..., Crawled]
         "attribution": None,
     }
     assert datetime.fromisoformat(first.time).tzinfo is not None
-    assert [attempt.rank for attempt in crawled.attempts] == [1, 2, 3]
+    assert [attempt.rank for attempt in asked] == [1, 2, 3]
     stored = crawled.folder / "images" / f"{first.sha256}.jpg"
     assert stored.read_bytes() == data
 
@@ -265,14 +272,14 @@ def test_a_query_arrives_as_it_was_written(
 
 
 def test_queries_take_turns(world: World, run: Callable[..., Crawled]) -> None:
-    for query in ("one", "two", "three"):
+    for base, query in enumerate(("one", "two", "three")):
         world.urls[query] = [
-            world.web.serve(f"/img/{query}-{n}.jpg", picture(hash(query) % 999 + n))
-            for n in range(30)
+            world.web.serve(f"/img/{query}-{n}.jpg", picture(30 * base + n)) for n in range(30)
         ]
     world.urls["three"][5:] = world.urls["one"][:5]  # found by two queries: asked for once
     crawled = run(queries=["one", "two", "three"], max_images=15, threads=1)
-    places = [(attempt.query, attempt.rank) for attempt in crawled.attempts]
+    asked = world.in_order(crawled.attempts)
+    places = [(attempt.query, attempt.rank) for attempt in asked]
     assert places == [(query, rank) for rank in range(1, 6) for query in ("one", "two", "three")]
 
 
@@ -873,6 +880,14 @@ def test_one_host_is_not_overrun(world: World, run: Callable[..., Crawled]) -> N
     assert min(pauses) > 0.02
 
 
+def test_an_engine_is_not_overrun(world: World, run: Callable[..., Crawled]) -> None:
+    world.holds(45)
+    run(max_images=45, engine_delay_s=0.3)
+    moments = [at for at, path, _ in world.web.requests if path.startswith("/images/")]
+    assert len(moments) == 3
+    assert min(later - sooner for sooner, later in itertools.pairwise(moments)) > 0.28
+
+
 def test_we_say_who_we_are(world: World, run: Callable[..., Crawled]) -> None:
     world.holds(3)
     run(max_images=3, contact="https://example.org/us")
@@ -907,9 +922,10 @@ def test_engines_take_turns_and_say_the_licence(world: World, run: Callable[...,
     world.holds(10)
     world.web.answers["/v1/images/"] = openverse(world, 6)
     crawled = run(engines=["bing", "openverse"], max_images=8, threads=1)
-    places = [(attempt.engine, attempt.rank) for attempt in crawled.attempts]
+    asked = world.in_order(crawled.attempts)
+    places = [(attempt.engine, attempt.rank) for attempt in asked]
     assert places == [(engine, rank) for rank in range(1, 5) for engine in ("bing", "openverse")]
-    second = crawled.attempts[3]
+    second = asked[3]
     assert (second.licence, second.creator) == ("by-nc", "Person 1")
     assert second.attribution == "Picture 1 by Person 1"
     assert second.page_url == "https://example.org/1"
@@ -935,7 +951,8 @@ def test_a_list_of_urls(world: World, run: Callable[..., Crawled], tmp_path: Pat
         "title,url,licence,creator\n" + "".join(f"x,{url},by,A. Person\n" for url in urls)
     )
     crawled = run(engines_of_it=["urls"], urls="list.csv", max_images=10, threads=1)
-    assert [attempt.source_url for attempt in crawled.attempts] == urls[:10]
+    asked = world.in_order(crawled.attempts)
+    assert [attempt.source_url for attempt in asked] == urls[:10]
     assert crawled.report["licences"] == {"by": 10}
     assert not world.queries
 

@@ -175,10 +175,11 @@ def web(
 
 def kalai(urls: Sequence[str], threads: int, folder: Path, **changes: Any) -> dict[str, Any]:
     """Crawl a list with the stage's own parts, all checks on; return its report."""
-    from pipeline.crawler import Crawl, Rules, Stream
+    from pipeline.crawler import Crawl, Rules
     from pipeline.engines import UrlList
     from pipeline.ledger import Ledger
     from pipeline.params import Crawl as Params
+    from pipeline.search import Stream
     from pipeline.visitor import Visitor
 
     (folder / "urls.txt").write_text("\n".join(urls))
