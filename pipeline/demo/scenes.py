@@ -26,6 +26,7 @@ ANY_PICTURE: Changes = {  # what a project may have set for its own crawls
     "contact": None,
     "proxy": None,
     "host_delay_s": 0.01,  # all hosts are this machine; nobody is disturbed
+    "engine_delay_s": 0.01,
 }
 
 # A page's address without its port, which is another every time: the same world splits the same.
