@@ -37,6 +37,7 @@ def origins_of(samples: pa.Table, column: str | None, pattern: str | None) -> li
 
     `pattern` finds its first bracket, or all of its match, in the column's values (the sample_id
     where no column is named); where it finds nothing the provenance is unknown.
+    Raises PipelineError for an unknown column and for a pattern that finds nothing at all.
     """
     found = [_origin("group", samples["group"])]
     if column is None and pattern is None:
@@ -46,6 +47,8 @@ def origins_of(samples: pa.Table, column: str | None, pattern: str | None) -> li
         raise PipelineError(f"group_column is {column!r}; columns: {', '.join(COLUMNS)}")
     if column != "group" or pattern is not None:
         found.append(_origin(column, samples[column], pattern))
+    if pattern is not None and not found[-1].values:
+        raise PipelineError(f"group_pattern {pattern!r} finds nothing in any {column}")
     return found
 
 

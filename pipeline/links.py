@@ -62,8 +62,8 @@ def links_of(
 def crop_links(segments: Sequence[Sequence[int]]) -> Pairs:
     """Return the pairs of contents that have two regions or more alike; their distance is -1.
 
-    `segments` are the hashes of each content's regions. Right for a person's eye and no more: of
-    all pairs of different photos 1 in 700 is found, too.
+    `segments` are the hashes of each content's regions. For a person's eye and no more: of the 25
+    pairs found among 333 real photos, seven were of one photo or one sitting.
     """
     owner = np.repeat(np.arange(len(segments)), [len(hashes) for hashes in segments])
     values, inverse = np.unique(

@@ -55,6 +55,7 @@ def split(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Parts:
         reason[is_test & np.isin(reason, ("same-bytes", "near-duplicate"))] = ""
         _keep_apart(reason, is_test, marked.clusters, origins)
     rows = np.flatnonzero(reason == "")
+    _check_classes(marks.label, reason)
     content_ids = samples["content_id"].take(pa.array(rows)).to_pylist()
     if params.method == "random":
         groups = groups_of(contents.of[rows], [], content_ids)
@@ -73,6 +74,20 @@ def split(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Parts:
         folds[rows] = draw_folds(groups, labels, part != "test", params)
         fold = folds.tolist()
     return Parts(where.tolist(), marks.label, group.tolist(), reason.tolist(), fold, groups, moved)
+
+
+def _check_classes(label: Sequence[str], reason: np.ndarray) -> None:
+    """Raise PipelineError where a class has nothing left that a person did not delete."""
+    left = {name for name, why in zip(label, reason.tolist(), strict=True) if not why}
+    out: dict[str, Counter[str]] = {}
+    for name, why in zip(label, reason.tolist(), strict=True):
+        if name not in left and why != "deleted":
+            out.setdefault(name, Counter())[why] += 1
+    for name, reasons in sorted(out.items()):
+        counts = ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
+        raise PipelineError(f"split: class {name} has no pictures left: {counts}")
+    if not left:
+        raise PipelineError("split: no pictures are left")
 
 
 def _official_test(samples: pa.Table) -> Bools:
@@ -127,6 +142,8 @@ def report_of(marked: Marked, parts: Parts, params: Split) -> dict[str, Any]:
     in_class = np.bincount(label, minlength=classes.size)
     sizes = np.bincount(parts.groups.of)
     out = Counter(why for why in parts.reason if why)
+    origins = origins_of(marked.samples, params.group_column, params.group_pattern)
+    is_known = np.any([origin.number >= 0 for origin in origins], axis=0)
     described = {}
     for name in PARTS:
         here = part == name
@@ -149,6 +166,7 @@ def report_of(marked: Marked, parts: Parts, params: Split) -> dict[str, Any]:
             "largest": int(sizes.max()),
             "joined": int(parts.groups.is_joined.sum()),
             "moved_for_a_class": parts.moved,
+            "of_known_origin": round(float(is_known[rows].mean()), 4),
         },
         "leak": leak_of(marked, parts, params),
     }

@@ -98,6 +98,13 @@ def test_exact_looks_at_bytes_alone_and_decodes_nothing(project: Callable[..., P
     assert json.loads(policy)["method"] == "exact"
 
 
+def test_no_samples_are_no_fault(project: Callable[..., Path]) -> None:
+    project(**{"dedupe.birds": {"method": "phash"}})
+    write("birds", [])
+    run("birds")
+    assert marks("birds") == {}
+
+
 def test_mirrored_pictures_are_grouped_and_never_removed(project: Callable[..., Path]) -> None:
     for is_searched in (False, True):
         project(**{"dedupe.birds": {"method": "phash", "mirror": is_searched}})
@@ -263,12 +270,8 @@ def test_real_photos_by_their_published_numbers(project: Callable[..., Path], sh
     contents = {row["content_id"]: row["image"]["bytes"] for row in rows}
     ids = sorted(contents)
     full = [int(str(imagehash.phash(Image.open(io.BytesIO(contents[name])))), 16) for name in ids]
-    naive = {
-        (a, b)
-        for a in range(len(ids))
-        for b in range(a + 1, len(ids))
-        if (full[a] ^ full[b]).bit_count() <= 6
-    }
+    numbered = list(enumerate(full))
+    naive = {(a, b) for a, x in numbered for b, y in numbered[a + 1 :] if (x ^ y).bit_count() <= 6}
     hashed = np.array(hashes_of("dances", ids), np.uint64)[:, 0]
     ours = links_of(hashed, None, 6, 6).near
     assert set(zip(ours.a.tolist(), ours.b.tolist(), strict=True)) == naive

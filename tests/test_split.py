@@ -207,6 +207,19 @@ def test_a_small_class_is_a_clear_error() -> None:
         split(marked(one_page), params(test=0, group_column="page_url"), {})
 
 
+def test_a_class_with_nothing_left_is_a_clear_error_unless_people_deleted_it() -> None:
+    rows = [sample(number) for number in range(20)]
+    rows += [sample("x", "rare"), sample(3, "rare")]
+    with pytest.raises(PipelineError, match="class rare has 1 groups"):
+        split(marked(rows), params(), {})
+    with pytest.raises(PipelineError, match="class rare has no pictures left: 1 label-conflict"):
+        split(marked(rows), params(), {content("x"): Verdict(action="delete")})
+    all_deleted = {content(name): Verdict(action="delete") for name in ("x", 3)}
+    assert "out" in split(marked(rows), params(), all_deleted).part
+    with pytest.raises(PipelineError, match="no pictures are left"):
+        split(marked([]), params(), {})
+
+
 def test_every_class_gets_a_group_in_every_part_if_it_has_three() -> None:
     rows = [sample(f"{name}{number}", name) for name in "abcdefgh" for number in range(3)]
     parts = split(marked(rows), params(valid=0.05, test=0.05), {})
@@ -251,6 +264,7 @@ def test_official_keeps_the_publishers_test_and_takes_writers_for_validation() -
     assert all(len(found) == 1 for found in writers.values())
     assert set.union(*writers.values()) == {"train", "valid"}
     report = report_of(world, parts, params(method="official", test=0, valid=0.3))
+    assert report["groups"]["of_known_origin"] == round(48 / 58, 4)
     assert report["leak"]["publisher"]["same_bytes"] == 0
     assert report["leak"]["before"]["same_group"]["mean"] > 0.5, "random letters of known writers"
     assert report["leak"]["after"]["valid"]["same_group"] == 0
@@ -314,6 +328,8 @@ def test_a_pattern_finds_the_original_in_a_name() -> None:
     assert "sample_id=img7" in groups.keys
     whole = origins_of(table(rows), "sample_id", "img[0-9]+")
     assert whole[1].values[0] == "img0"
+    with pytest.raises(PipelineError, match="group_pattern 'x_y' finds nothing in any sample_id"):
+        origins_of(table(rows), None, "x_y")
     with pytest.raises(PipelineError, match=r"group_column is 'colour'; columns: sample_id"):
         origins_of(table(rows), "colour", None)
 
