@@ -68,6 +68,27 @@ def pictures_in(folder: Path, *, within: int = 10, perhaps: int = 12, group: str
         )
     except (re.error, ValueError) as error:
         raise PipelineError(f"audit: {error}") from error
+    read, unreadable = _read(folder)
+    if not read:
+        raise PipelineError(f"{folder}: no pictures in folders below it")
+    parts, names, ids, hashes = zip(*read, strict=True)
+    _, first, of = np.unique(np.array(ids), return_index=True, return_inverse=True)
+    upright, mirrored = np.array(hashes, np.uint64)[first].T.copy()
+    links = links_of(upright, mirrored, policy.review_within, within)
+    origins = [_numbered([pattern.search(name) for name in names])] if group else []
+    return Pictures(
+        [f"{part}/{name}" for part, name in zip(parts, names, strict=True)],
+        np.array(parts),
+        Audit(of.astype(np.int64), links, policy, origins),
+        unreadable,
+    )
+
+
+Read = tuple[str, str, str, tuple[int, int]]  # part, path in it, content id, both hashes
+
+
+def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
+    """Return the pictures below each part, and how many files could not be read by why."""
     files = [
         (part.name, path)
         for part in sorted(folder.iterdir())
@@ -75,31 +96,16 @@ def pictures_in(folder: Path, *, within: int = 10, perhaps: int = 12, group: str
         for path in picture_files(part)
     ]
     unreadable: Counter[str] = Counter()
-    read: list[tuple[str, str, str, tuple[int, int]]] = []
+    read: list[Read] = []
+    hashed = in_order(lambda file: _hashed(file[1]), files, os.cpu_count() or 1)
     with Progress("read", total=len(files)) as progress:
-        for (part, path), found in zip(
-            files,
-            in_order(lambda file: _hashed(file[1]), iter(files), os.cpu_count() or 1),
-            strict=True,
-        ):
+        for (part, path), found in zip(files, hashed, strict=True):
             progress.advance()
             if isinstance(found, Rejected):
                 unreadable[found.reason] += 1
             else:
                 read.append((part, shown(path.relative_to(folder / part)), *found))
-    if not read:
-        raise PipelineError(f"{folder}: no pictures in folders below it")
-    parts, names, ids, hashes = zip(*read, strict=True)
-    _, first, of = np.unique(np.array(ids), return_index=True, return_inverse=True)
-    both = np.array(hashes, np.uint64)[first]
-    links = links_of(both[:, 0].copy(), both[:, 1].copy(), policy.review_within, within)
-    origins = [_numbered([pattern.search(name) for name in names])] if group else []
-    return Pictures(
-        [f"{part}/{name}" for part, name in zip(parts, names, strict=True)],
-        np.array(parts),
-        Audit(of.astype(np.int64), links, policy, origins),
-        dict(sorted(unreadable.items())),
-    )
+    return read, dict(sorted(unreadable.items()))
 
 
 def _hashed(path: Path) -> tuple[str, tuple[int, int]] | Rejected:

@@ -372,7 +372,7 @@ def run(
         many = scratch / "many"
         many.mkdir()
         vary(folder, many, MANY)
-        found = best(["whole_ours", "whole_imagededup"], many, aside, 1)
+        found = best(["whole_ours", "whole_imagededup"], many, aside, min(rounds, 2))
         for tool in ("ours", "imagededup"):
             result = found[f"whole_{tool}"]
             click.echo(
