@@ -102,9 +102,7 @@ def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Craw
             visitor.session,
             wanted=params.max_images,
             threads=params.threads,
-            rules=Rules(
-                params.min_side, params.max_pixels, params.max_bytes, frozenset(params.licences)
-            ),
+            rules=rules_of(params),
             limits=visitor.limits,
             manners=visitor.manners,
             engine_manners=visitor.engine_manners,
@@ -113,6 +111,18 @@ def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Craw
         )
         crawl.run(streams)
     return crawl
+
+
+def rules_of(params: CrawlParams) -> Rules:
+    """Return what the params want of a picture."""
+    return Rules(
+        min_side=params.min_side,
+        max_pixels=params.max_pixels,
+        max_bytes=params.max_bytes,
+        licences=frozenset(params.licences),
+        robots=params.robots,
+        opt_out=params.opt_out,
+    )
 
 
 def make_streams(dance: str, chosen: Dance, params: CrawlParams) -> list[Stream]:

@@ -45,6 +45,8 @@ class Rules:
     max_pixels: int = 50_000_000
     max_bytes: int = 20_000_000
     licences: frozenset[str] = frozenset()  # empty: any, and none too
+    robots: bool = True  # what the manners honour
+    opt_out: bool = True
 
     def still_refuse(self, attempt: Attempt) -> bool:
         """Say whether what was refused once would be refused by these rules."""
@@ -56,7 +58,7 @@ class Rules:
             return attempt.bytes > self.max_bytes
         if attempt.reason == "licence":
             return not self.is_licensed(attempt.licence)
-        return True
+        return {"robots": self.robots, "opt-out": self.opt_out}.get(str(attempt.reason), True)
 
     def is_licensed(self, licence: str | None) -> bool:
         """Say whether a picture under this licence may be stored."""

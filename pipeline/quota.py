@@ -27,7 +27,7 @@ class Quota:
     def _is_over(self) -> bool:
         return self._is_stopped or self.is_full
 
-    def list(self) -> None:
+    def enlist(self) -> None:
         """Count one more picture that may begin."""
         with self._changed:
             self._listed += 1

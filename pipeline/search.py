@@ -67,7 +67,7 @@ class StreamParser(Parser):
                 self.found += 1
                 url = found.result.url
                 if url not in seen and not self.crawl.is_settled(url):
-                    self.crawl.quota.list()
+                    self.crawl.quota.enlist()
                     self.output(found)
                 seen.add(url)
         except BaseException as error:
@@ -112,13 +112,13 @@ class StreamParser(Parser):
                 ).body
             except Rejected as refusal:
                 kind = "blocked" if refusal.reason in ("http-429", "http-403") else "unreachable"
-                why = str(refusal).replace(stream.engine.secret or "\0", "***")
-                raise EngineTrouble(kind, why) from refusal
+                raise EngineTrouble(kind, str(refusal)) from refusal
 
         try:
             return stream.engine.page(stream.query, number, offset, fetch)
         except EngineTrouble as trouble:
-            raise EngineTrouble(trouble.kind, f"{trouble.detail} on {where}") from None
+            told = trouble.detail.replace(stream.engine.secret or "\0", "***")
+            raise EngineTrouble(trouble.kind, f"{told} on {where}") from None
 
 
 def interleaved(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:

@@ -845,9 +845,10 @@ def test_robots_txt_is_asked_once_and_kept(world: World, run: Callable[..., Craw
     assert world.web.hits["/robots.txt"] == 1
     assert not world.web.hits["/img/1.jpg"]
     assert len(crawled.files) == 10
-    shutil.rmtree(crawled.folder)
     world.web.hits.clear()
-    assert run(max_images=10, robots=False).report["refused"] == {}
+    crawled = run(max_images=21, robots=False)
+    assert crawled.report["refused"] == {}, "what was refused by a rule is asked again without it"
+    assert len(crawled.files) == 21
     assert not world.web.hits["/robots.txt"]
 
 
@@ -860,8 +861,8 @@ def test_an_opt_out_is_respected(
     crawled = run(max_images=5)
     assert crawled.report["refused"] == {"opt-out": 1}
     assert len(crawled.files) == 5
-    shutil.rmtree(crawled.folder)
-    assert run(max_images=5, opt_out=False).report["refused"] == {}
+    assert run(max_images=6).report["refused"] == {"opt-out": 1}
+    assert run(max_images=7, opt_out=False).report["refused"] == {}
 
 
 def test_one_host_is_not_overrun(world: World, run: Callable[..., Crawled]) -> None:
@@ -969,6 +970,34 @@ def test_engines_that_are_not_set_up(
     assert "crawl.engines: no google: its result pages need a browser" in google.output
     assert "crawl.filters: " in run(filters={"license": "none"}).output
     assert not world.web.requests
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        status(500),
+        redirect("http://127.0.0.1:9/?api_key=very-secret"),
+        lambda e: e.reply(json.dumps({"stat": "fail", "message": "bad very-secret"}).encode()),
+        lambda e: e.reply(b"very-secret is no JSON"),
+        drip(b"HTTP/1.1 200 very-secret\r\n"),
+    ],
+)
+def test_a_key_is_never_told(
+    world: World,
+    run: Callable[..., Crawled],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    answer: Answer,
+) -> None:
+    monkeypatch.setenv("FLICKR_APIKEY", "very-secret")
+    world.web.answers["/services/rest/"] = answer
+    crawled = run(engines=["flickr"])
+    assert crawled.exit_code in (crawl.UNREACHABLE, crawl.BLOCKED, crawl.CHANGED), crawled.output
+    assert "api_key=very-secret" in world.web.requests[0][1]
+    assert "flickr: " in crawled.output
+    assert "very-secret" not in crawled.output
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or b"very-secret" not in path.read_bytes(), path
 
 
 def test_bing_s_filters(world: World, run: Callable[..., Crawled]) -> None:

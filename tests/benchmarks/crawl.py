@@ -411,6 +411,8 @@ def main(
     else:
         rates = race(rounds, counts, python)
         click.echo(table(rates))
+        load, cores = os.getloadavg()[1], os.cpu_count()
+        click.echo(f"Load average of 5 minutes: {load:.1f} on {cores} cores.")
         if not python:
             click.echo("img2dataset: not measured; name a Python that has it with --img2dataset")
         for threads, of in rates.items():
