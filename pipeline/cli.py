@@ -15,11 +15,31 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "demo": ("demo.run:main", "Run the whole pipeline offline on a small drawn world."),
         "status": ("status:main", "Show what each dataset holds, stage by stage."),
         "add-dance": ("add_dance:main", "Add a dance to params.yaml and keep its comments."),
+        "add-dataset": (
+            "add_dataset:main",
+            "Add pictures of your own to params.yaml as a dataset.",
+        ),
         "predict": ("predict:main", "Name what is in pictures: the top 3 with probabilities."),
+    },
+    "Look closely": {
+        "audit": ("audit:main", "Measure what leaks between the parts of a split."),
+        "lookalikes": ("lookalikes:main", "Draw what dedupe removed and asks about, side by side."),
+        "unipen": ("inspect_unipen:main", "Show what UNIPEN pen files hold, and draw them."),
+    },
+    "Pass it on": {
+        "card": (
+            "card:main",
+            "Write a dataset's card: counts, sources, licences, duplicates, splits and leaks.",
+        ),
+        "credits": (
+            "credits:main",
+            "Write credits.csv and credits.md for exactly the pictures in use.",
+        ),
     },
     "Stages (dvc repro runs them)": {
         "crawl": ("crawl:main", "Search for a dance's pictures and download them."),
         "collect": ("collect:main", "Turn crawled files into samples."),
+        "folder": ("folder:main", "Turn pictures of your own into samples."),
         "fetch": ("fetch:main", "Download a dataset's archives and verify them."),
         "convert": ("convert:main", "Turn archived handwriting into samples."),
         "dedupe": ("dedupe:main", "Mark near-duplicate pictures and label conflicts."),
