@@ -57,7 +57,7 @@ def read_tiff(data: bytes, max_side: int) -> Bitmap | None:
     if (tags[BITS], tags[SAMPLES], tags[ORIENTATION], tags[FILL_ORDER]) != (1, 1, 1, 1):
         return None
     if tags[COMPRESSION] == _RAW:
-        return _raw(data, directory, tags[PHOTOMETRIC])
+        return _raw(data, directory, tags.get(PHOTOMETRIC))
     return _compressed(data, directory)
 
 
@@ -83,7 +83,7 @@ def _directory(data: bytes) -> _Directory:
     return _Directory(order, offset, kind, values[WIDTH], height, slice(start, start + size))
 
 
-def _raw(data: bytes, directory: _Directory, photometric: int) -> Bitmap | None:
+def _raw(data: bytes, directory: _Directory, photometric: int | None) -> Bitmap | None:
     width, height = directory.width, directory.height
     pitch = -(-width // 8)
     rows = np.frombuffer(data, np.uint8)[directory.strip][: height * pitch]
