@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from icrawler import Crawler, ImageDownloader
 
-from pipeline.engines import EngineTrouble
+from pipeline.engines import EngineTrouble, Result
 from pipeline.errors import Rejected
 from pipeline.images import verify
 from pipeline.ledger import Attempt, Ledger
@@ -48,8 +48,8 @@ class Rules:
     robots: bool = True  # what the manners honour
     opt_out: bool = True
 
-    def still_refuse(self, attempt: Attempt) -> bool:
-        """Say whether what was refused once would be refused by these rules."""
+    def still_refuse(self, attempt: Attempt, result: Result) -> bool:
+        """Say whether what was refused once would be, as it is found now, by these rules."""
         if attempt.reason == "too-small" and attempt.width and attempt.height:
             return min(attempt.width, attempt.height) < self.min_side
         if attempt.reason == "too-many-pixels" and attempt.width and attempt.height:
@@ -57,7 +57,7 @@ class Rules:
         if attempt.reason == "too-large" and attempt.bytes:
             return attempt.bytes > self.max_bytes
         if attempt.reason == "licence":
-            return not self.is_licensed(attempt.licence)
+            return not self.is_licensed(result.licence)
         return {"robots": self.robots, "opt-out": self.opt_out}.get(str(attempt.reason), True)
 
     def is_licensed(self, licence: str | None) -> bool:
@@ -264,9 +264,11 @@ class Crawl(Crawler):
         for _ in range(self.downloader.thread_num):
             self.downloader.in_queue.put(None)
 
-    def is_settled(self, url: str) -> bool:
-        """Say whether the ledger has the last word on a URL."""
-        return self.ledger.is_settled(url, self.rules.still_refuse)
+    def is_settled(self, result: Result) -> bool:
+        """Say whether the ledger has the last word on a picture."""
+        return self.ledger.is_settled(
+            result.url, lambda attempt: self.rules.still_refuse(attempt, result)
+        )
 
     def attempt(self, found: Found) -> Attempt:
         """Return the beginning of a ledger line."""

@@ -354,7 +354,10 @@ def _objects(value: object, key: str) -> list[dict[str, Any]]:
 
 
 def _text(value: object) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
+    """Return text that can be written anywhere (JSON may hold half a surrogate), else None."""
+    if not isinstance(value, str):
+        return None
+    return value.encode("utf-8", "replace").decode().strip() or None
 
 
 def _plain(value: object) -> str | None:

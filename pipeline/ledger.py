@@ -9,7 +9,6 @@ picture that is not there (it is then fetched again) and never the other way rou
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -88,7 +87,7 @@ def _standing(attempt: Attempt) -> tuple[bool, int, str, str, str]:
     return is_unlicensed, attempt.rank, attempt.engine, attempt.query, attempt.source_url
 
 
-_KEYS = tuple(field.name for field in fields(Attempt))
+_KEYS = ("time", *(field.name for field in fields(Attempt) if field.name != "time"))
 
 
 class Ledger:
@@ -109,6 +108,8 @@ class Ledger:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
+        import fcntl  # not on Windows, where ledgers can be read all the same
+
         self.images.mkdir(parents=True, exist_ok=True)
         self._folder = os.open(self.folder, os.O_RDONLY)
         try:
@@ -167,7 +168,8 @@ class Ledger:
 
     def _append(self, attempt: Attempt) -> None:
         """Write a line whole, or leave the ledger as it was (a full disk takes half a line)."""
-        line = left = (json.dumps(attempt.told(), ensure_ascii=False) + "\n").encode()
+        text = json.dumps(attempt.told(), ensure_ascii=False) + "\n"
+        line = left = text.encode("utf-8", "replace")  # half a surrogate is no text to anyone
         try:
             while left:
                 left = left[os.write(self._file, left) :]

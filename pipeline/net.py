@@ -341,6 +341,7 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema), "scheme"),
     ((requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError), "invalid-url"),
     ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "timeout"),
+    ((urllib3.exceptions.DecodeError,), "encoding"),
     ((requests.exceptions.SSLError, urllib3.exceptions.SSLError, ssl.SSLError), "tls"),
 )
 

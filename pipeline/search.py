@@ -62,14 +62,16 @@ class StreamParser(Parser):
         """List pictures until the quota is full or the engines have no more."""
         try:
             streams = [self.in_queue.get() for _ in range(self.crawl.streams_count)]
-            seen: set[str] = set()
+            seen: set[tuple[str, bool]] = set()
             for found in interleaved([self._results(stream) for stream in streams]):
                 self.found += 1
-                url = found.result.url
-                if url not in seen and not self.crawl.is_settled(url):
+                # Of two engines that find the same, one may know a licence that is good enough.
+                key = (found.result.url, self.crawl.rules.is_licensed(found.result.licence))
+                is_new = key not in seen and (found.result.url, True) not in seen
+                if is_new and not self.crawl.is_settled(found.result):
                     self.crawl.quota.enlist()
                     self.output(found)
-                seen.add(url)
+                seen.add(key)
         except BaseException as error:
             self.crawl.fail(error)
         finally:

@@ -946,6 +946,25 @@ def test_licences_can_be_demanded(world: World, run: Callable[..., Crawled]) -> 
     assert more.report["refused"] == {}, "without the demand they may be had"
 
 
+def test_the_same_picture_with_and_without_a_licence(
+    world: World, run: Callable[..., Crawled]
+) -> None:
+    """Bing knows of no licence and Openverse does, of the very same address."""
+    world.urls["*"] = [f"{world.web.url}/img/o{n}.jpg" for n in range(6)]
+    world.web.answers["/v1/images/"] = openverse(world, 6)
+    both = {"engines": ["bing", "openverse"], "max_images": 6, "min_images": 0}
+    crawled = run(**both, licences=["by"])
+    assert crawled.report["licences"] == {"by": 2}
+    assert world.image_hits == 2
+    crawled = run(**both, licences=["by", "cc0"])
+    assert crawled.report["licences"] == {"by": 2, "cc0": 2}
+    assert world.image_hits == 4
+    crawled = run(**both)
+    assert sum(crawled.report["licences"].values()) == 6
+    assert crawled.report["refused"] == {}
+    assert world.image_hits == 6, "no address is asked twice"
+
+
 def test_a_list_of_urls(world: World, run: Callable[..., Crawled], tmp_path: Path) -> None:
     urls = world.holds(30)
     (tmp_path / "list.csv").write_text(

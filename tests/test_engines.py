@@ -78,14 +78,16 @@ def test_bing(web: Server, ask: Ask) -> None:
         '<a class="iusc" m="{not json"></a>',
         '<a class="iusc" m="[1]"></a>',
         anchor({"murl": 7}),
+        anchor({"murl": " https://x.example/half-\ud83d.jpg\n"}),
     ]
     web.serve("/images/async", f"<ul>{''.join(items)}</ul>".encode())
     page = ask(Bing(web.url), query="a & b", offset=40)
     assert page.results == [
         Result("https://x.example/a.png?w=800&h=2", page_url="https://x.example/p"),
         Result("https://x.example/படம்.webp"),
+        Result("https://x.example/half-?.jpg"),
     ]
-    assert (page.size, page.is_last) == (6, False)
+    assert (page.size, page.is_last) == (7, False)
     assert asked(web) == {"q": "a & b", "first": "40"}
 
 

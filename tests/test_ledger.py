@@ -101,6 +101,12 @@ def test_lines_of_an_older_or_newer_kalai(tmp_path: Path) -> None:
             read_ledger(path)
 
 
+def test_words_that_are_no_text(ledger: Ledger) -> None:
+    ledger.add(attempt("u", reason="empty", detail="half \ud83d, \0 and a\nline", creator="ஆ"))
+    (told,) = read_ledger(ledger.path)
+    assert (told.detail, told.creator) == ("half ?, \0 and a\nline", "ஆ")
+
+
 def test_one_holder_at_a_time(ledger: Ledger, tmp_path: Path) -> None:
     code = f"from pipeline.ledger import *\nLedger(Path({str(tmp_path / 'kathak')!r})).__enter__()"
     other = subprocess.run(

@@ -225,6 +225,12 @@ def test_too_large(web: Server, session: GuardedSession) -> None:
     assert refusal(session, web.url + "/bomb").reason == "too-large"
 
 
+def test_bytes_that_are_not_what_they_are_said_to_be(web: Server, session: GuardedSession) -> None:
+    web.serve("/a", b"not gzip", Content_Encoding="gzip")
+    assert refusal(session, web.url + "/a").reason == "encoding"
+    assert web.hits["/a"] == 1
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"
 
 
