@@ -73,7 +73,7 @@ def _directory(data: bytes) -> _Directory:
     for tag, kind, length, value in zip(*(iter(fields),) * 4, strict=True):
         if tag in _PLACES:
             continue
-        if length != 1 or kind not in (_SHORT, _LONG):
+        if length != 1 or kind not in (_SHORT, _LONG) or tag in values:
             raise ValueError("unusual")
         values[tag] = value >> 16 if kind == _SHORT and order == ">" else value
     start, size, height = values[STRIP_OFFSETS], values[STRIP_BYTES], values[HEIGHT]

@@ -462,7 +462,7 @@ def _segment_line(segment: Segment) -> str:
     if segment.quality is not None:
         parts.append(segment.quality)
     if segment.label is not None:
-        label = re.sub(r'([\\"@])', r"\\\1", segment.label)
+        label = re.sub(r'[\\"@]|(?<=\n)\.', r"\\\g<0>", segment.label)  # never a keyword
         parts.append(f'"{label}"')
     return " ".join(parts)
 

@@ -47,7 +47,9 @@ def streams(draw: st.DrawFn, columns: tuple[str, ...], number: int) -> Stream:
 _point = st.none() | st.integers(0, 99)
 _positions = st.tuples(st.integers(0, 50), _point)
 _words = st.text(st.characters(codec="ascii", categories=["Lu"]), min_size=1, max_size=9)
-_labels = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=8)
+_labels = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=8
+) | st.text(st.sampled_from('\n.PEN"\\@ '), max_size=9)
 
 
 @st.composite
