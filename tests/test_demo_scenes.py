@@ -125,8 +125,9 @@ def test_real_archives_come_whole_and_pinned(archives: Path, shipped: dict[str, 
         assert requests.get(archive.url, timeout=5).content == b"train online"
     assert archive.sha256 == hashlib.sha256(b"train online").hexdigest()
     assert params.convert["tamil"].per_class == 5
-    assert not scene.drawn_archives
     assert scene.drawn_dances
+    assert not scene.is_drawn
+    assert make_scene(8).is_drawn
 
 
 def test_params_of_the_drawn_world_reach_the_loopback_alone(shipped: dict[str, Any]) -> None:

@@ -53,8 +53,8 @@ def find_planted(data: Path, scene: Scene, web: Web) -> list[Finding]:
         galleries = map(scene.world.dances.gallery, scene.drawn_dances)
         evidence = DanceEvidence(data, scene.drawn_dances, web)
         findings += evidence.findings([gallery for gallery in galleries if gallery])
-    if scene.drawn_archives:
-        findings += archive_findings(data, scene.drawn_archives, web)
+    if scene.archives.drawn:
+        findings += archive_findings(data, scene.archives.drawn, web)
     return findings
 
 

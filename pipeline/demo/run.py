@@ -95,7 +95,7 @@ def show(scratch: Scratch, scene: Scene, web: Web) -> None:
     project = yaml.safe_load(project_files()[str(PARAMS)].read_text(encoding="utf-8"))
     scratch.create(scene.params(project, web))
     click.echo(f"project    {scratch.root}\nsearch     http://{web.address(SEARCH)}")
-    if scene.drawn_dances and scene.drawn_archives:
+    if scene.is_drawn:
         # Sixteen small pictures a step: more threads gain little, and lose much on a busy machine.
         scratch.env.setdefault("OMP_NUM_THREADS", "1")
     scratch.dvc("repro")

@@ -45,15 +45,29 @@ REAL_TAMIL_TRAIN = {"size": 48, "batch_size": 64, "frozen_epochs": 1, "unfrozen_
 
 
 @dataclass(frozen=True)
+class Archives:
+    """The handwriting archives of a scene."""
+
+    answers: Mapping[str, Answer]  # by file name
+    sources: Mapping[str, Mapping[str, str]]  # source -> part -> file name; the first is taken
+    checksums: Mapping[str, str]  # sha256 by file name
+    changes: Changes
+    drawn: DrawnArchives | None  # None where they are real
+
+
+@dataclass(frozen=True)
 class Scene:
     """A world, and what of params.yaml it sets."""
 
     world: World
-    sources: Mapping[str, Mapping[str, str]]  # of the archives: source -> part -> file name
-    checksums: Mapping[str, str]  # sha256 of the archives by file name
-    changes: Changes  # of params.yaml, nested; the web's addresses come to it when it runs
+    archives: Archives
+    changes: Changes  # the web's addresses come to it when it runs
     drawn_dances: tuple[str, ...]  # keys of drawn dances; none where they are real
-    drawn_archives: DrawnArchives | None  # None where they are real
+
+    @property
+    def is_drawn(self) -> bool:
+        """Say whether nothing in it is real."""
+        return bool(self.drawn_dances and self.archives.drawn)
 
     def params(self, project: Mapping[str, Any], web: Web) -> Changes:
         """Return the project's params changed for this scene, reaching nothing but `web`."""
@@ -68,15 +82,15 @@ class Scene:
                 part: {
                     "url": web.url(Url(ARCHIVES, f"/{name}")),
                     "mirrors": [],
-                    "sha256": self.checksums[name],
+                    "sha256": self.archives.checksums[name],
                 }
                 for part, name in parts.items()
             }
-            for source, parts in self.sources.items()
+            for source, parts in self.archives.sources.items()
         }
         reached: Changes = {
             "crawl": {"engine_url": f"http://{web.address(SEARCH)}", **ANY_PICTURE},
-            "fetch": {"tamil": {"source": next(iter(self.sources)), "proxy": None}},
+            "fetch": {"tamil": {"source": next(iter(self.archives.sources)), "proxy": None}},
             "train": {name: {"weights": "none"} for name in DATASETS},
         }
         for stage in (reached["crawl"], reached["fetch"]["tamil"]):
@@ -103,42 +117,44 @@ def make_scene(
 
     `per_class` limits how many samples of each class and part are taken from real archives.
     """
+    archives = _drawn_archives(seed) if tamil is None else _real_archives(tamil, per_class)
     shown, changes, drawn = _drawn_dances(seed) if dances is None else _real_dances(dances)
-    if tamil is None:
-        archives = draw_archives(seed)
-        answers = {
+    world = World(shown, archives.answers)
+    return Scene(world, archives, merged(changes, archives.changes), drawn)
+
+
+def _drawn_archives(seed: int) -> Archives:
+    drawn = draw_archives(seed)
+    return Archives(
+        {
             name: Answer(data, "application/gzip", stumbles="cut" if name == TRAIN_ARCHIVE else "")
-            for name, data in archives.files.items()
-        }
-        sources = {"online": {"train": TRAIN_ARCHIVE, "test": TEST_ARCHIVE}}
-        tamil_changes = {
+            for name, data in drawn.files.items()
+        },
+        {"online": {"train": TRAIN_ARCHIVE, "test": TEST_ARCHIVE}},
+        drawn.checksums,
+        {
             "convert": {"tamil": {"per_class": None}},
             "split": {"tamil": {"stratify": "exact"}},  # of 15 writers, chance may take none
             "train": {"tamil": DRAWN_TAMIL_TRAIN},
-        }
-        return Scene(
-            World(shown, answers),
-            sources,
-            archives.checksums,
-            merged(changes, tamil_changes),
-            drawn,
-            archives,
-        )
-    paths = find_archives(tamil)
+        },
+        drawn,
+    )
+
+
+def _real_archives(root: Path, per_class: int | None) -> Archives:
+    paths = find_archives(root)
     files = [path for parts in paths.values() for path in parts.values()]
-    tamil_changes = {
-        "convert": {"tamil": {"per_class": per_class}},
-        "train": {"tamil": REAL_TAMIL_TRAIN},
-    }
-    return Scene(
-        World(shown, {path.name: Answer(path, "application/gzip") for path in files}),
+    return Archives(
+        {path.name: Answer(path, "application/gzip") for path in files},
         {
             source: {part: path.name for part, path in parts.items()}
             for source, parts in paths.items()
         },
         {path.name: sha256_of(path) for path in files},
-        merged(changes, tamil_changes),
-        drawn,
+        {
+            "convert": {"tamil": {"per_class": per_class}},
+            "train": {"tamil": REAL_TAMIL_TRAIN},
+        },
         None,
     )
 
