@@ -14,8 +14,9 @@ import numpy as np
 from pipeline.bitmap import Bitmap, encode_png
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import replacing
+from pipeline.pen import PenFile, Segment
 from pipeline.render import MARGIN, MAX_SIDE, Outline, Renderer
-from pipeline.unipen import MAX_BYTES, PenFile, Segment, finder, parse
+from pipeline.unipen import MAX_BYTES, finder, parse
 
 CM_PER_INCH = 2.54
 FIT = MAX_SIDE // 2  # pixels; where no resolution was asked for, no side becomes longer

@@ -11,18 +11,14 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.errors import Rejected
+from pipeline.pen import PenFile, Points, Position, Segment, Span, Stream
 
-Points = npt.NDArray[np.float64]  # (n, columns)
-Position = tuple[int, int | None]  # component, and point in it; None: its first or its last
-Span = tuple[Position, Position]  # from, to: both included
 Find = Callable[[str, str], tuple[str, bytes] | None]  # name, including path -> path, bytes
 
 MAX_DEPTH = 16  # includes within includes; real ones have one level
@@ -55,113 +51,6 @@ _SEGMENT = re.compile(
 _NINES = bytes.maketrans(b"012345678", b"999999999")
 _TOO_LONG = b"9" * 16  # digits from which on a number may be above MAX_VALUE
 _SPAN = re.compile(r"(\d{1,9})(?::(\d{1,9}))?(?:-(\d{1,9})(?::(\d{1,9}))?)?")
-
-
-@dataclass(eq=False, slots=True)
-class Stream:
-    """What the pen did between two `.PEN_DOWN` or `.PEN_UP`: (n, columns) values.
-
-    `columns` are the names that `.COORD` gave ("X", "Y", "T", "P"); a value that a row lacks is
-    NaN, but X and Y are always there. Component numbers begin anew in each `set` of a file.
-    """
-
-    is_down: bool
-    points: Points
-    columns: tuple[str, ...] = ("X", "Y")
-    set: int = 0
-
-    @property
-    def xy(self) -> Points:
-        """The (n, 2) coordinates."""
-        if self.columns[:2] == ("X", "Y"):
-            return self.points[:, :2]
-        return self.points[:, [self.columns.index("X"), self.columns.index("Y")]]
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Stream)
-            and (self.is_down, self.columns, self.set) == (other.is_down, other.columns, other.set)
-            and np.array_equal(self.points, other.points, equal_nan=True)
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # arrays have none
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A labelled piece of a file: `.SEGMENT level spans quality "label"`.
-
-    No spans mean all of the set; None, that the delineation could not be understood.
-    """
-
-    level: str
-    spans: tuple[Span, ...] | None = ()
-    quality: str | None = None
-    label: str | None = None
-    set: int = 0
-
-
-@dataclass(frozen=True)
-class PenFile:
-    """All of a pen file that is not free text."""
-
-    streams: tuple[Stream, ...] = ()  # in the order of the file, empty ones too
-    segments: tuple[Segment, ...] = ()
-    header: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    missing: int = field(default=0, compare=False)  # includes that were not found
-
-    @cached_property
-    def _components(self) -> dict[int, list[Stream]]:
-        """By set, the streams that hold points: segments count these."""
-        sets: dict[int, list[Stream]] = {}
-        for stream in self.streams:
-            if len(stream.points):
-                sets.setdefault(stream.set, []).append(stream)
-        return sets
-
-    @property
-    def strokes(self) -> list[Points]:
-        """The (n, 2) coordinates of every pen-down stream that holds points."""
-        return [stream.xy for stream in self.streams if stream.is_down and len(stream.points)]
-
-    @property
-    def points_per_inch(self) -> tuple[float, float] | None:
-        """The tablet's resolution in x and y, or None when the file does not say."""
-        x, y = (self._per_inch(axis) for axis in "XY")
-        if x is None and y is None:
-            return None
-        return (x or y or 0.0, y or x or 0.0)
-
-    def _per_inch(self, axis: str) -> float | None:
-        for unit, factor in (("INCH", 1.0), ("MM", 25.4)):
-            for text in self.header.get(f"{axis}_POINTS_PER_{unit}", ()):
-                try:
-                    value = float(text) * factor
-                except ValueError:
-                    continue
-                if 0 < value < 1e6:
-                    return value
-        return None
-
-    def ink(self, segment: Segment) -> list[Points] | None:
-        """Return a segment's strokes, (n, 2) each; None when it names what is not there."""
-        if segment.spans is None:
-            return None
-        components = self._components.get(segment.set, [])
-        spans = segment.spans or (((0, None), (len(components) - 1, None)),)
-        strokes: list[Points] = []
-        for (first, low), (last, high) in spans:
-            if not first <= last < len(components):
-                return None
-            for number in range(first, last + 1):
-                xy = components[number].xy
-                start = low if number == first and low is not None else 0
-                end = high if number == last and high is not None else len(xy) - 1
-                if not start <= end < len(xy):
-                    return None
-                if components[number].is_down:
-                    strokes.append(xy[start : end + 1])
-        return strokes
 
 
 def parse(data: bytes, find: Find | None = None, path: str = "") -> PenFile:

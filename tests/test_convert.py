@@ -304,6 +304,35 @@ def test_a_batch_is_converted_in_its_order() -> None:
     assert [row[2] for row in converted.rejected] == ["truncated", "corrupt", "no-ink", "empty"]
 
 
+def test_another_script_enters_by_params_and_a_class_table(
+    project: ProjectMaker, shared: Path
+) -> None:
+    numerals = sorted((shared / "unipen/lipitk-numerals").glob("usr*/*.txt"))
+    archive = {"train": {"url": "numerals.tar.gz", "sha256": None}}
+    folder = project(
+        **{
+            "fetch.numerals": {"source": "online", "archives": {"online": archive}},
+            "convert.numerals": {"classes": "numerals.csv"},
+        }
+    )
+    table = ["class_id,unicode,iso15919", *(f"{n:06},{chr(0x966 + n)},{n}" for n in range(10))]
+    (folder / "numerals.csv").write_text("\n".join(table), "utf-8")
+    write_archive(
+        folder / "data/numerals/archives/online-train.tar.gz",
+        ((f"set/{path.parent.name}/{path.name}", path.read_bytes()) for path in numerals),
+    )
+    result = CliRunner().invoke(main, ["numerals"])
+    assert result.exit_code == 0, result.output
+    rows = read_samples("numerals").to_pylist()
+    assert len(rows) == 160
+    assert {row["label_name"] for row in rows} == set("०१२३४५६७८९")
+    assert len({row["group"] for row in rows}) == len({path.parent for path in numerals})
+    for row, path in zip(rows, numerals, strict=True):
+        golden = shared / f"unipen/render-golden/{path.parent.name}-{path.stem}.png"
+        with Image.open(golden) as drawn, Image.open(io.BytesIO(row["image"]["bytes"])) as stored:
+            assert np.array_equal(np.asarray(drawn), np.asarray(stored))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "prefix"), [("offline", "dataset_offline"), ("online", "iso_char")]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from pipeline import unipen
 from pipeline.errors import Rejected
-from pipeline.unipen import PenFile, Segment, finder, parse, write
+from pipeline.pen import PenFile, Segment
+from pipeline.unipen import finder, parse, write
 from tests.pens import HEADER, pen_file, pens
 
 NAME = "Penmani Tester"
