@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -231,7 +233,16 @@ _converters: list[Converter] = []  # of this process, made once: its pen takes 3
 
 
 def _start(drawing: Drawing) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _converters.append(Converter(drawing))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that waits for it was killed: nobody else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(letters: list[Letter]) -> Converted:

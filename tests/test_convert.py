@@ -5,8 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +99,9 @@ TEST: list[Member] = [
     ("test/labels.txt", b"00000 098\n00001 155\n"),
     ("test/00002.txt", pen(22)),
 ]
+
+
+ONLINE_TRAIN = {"online": {"train": {"url": "there.tar.gz", "sha256": None}}}
 
 
 @pytest.fixture
@@ -293,6 +301,64 @@ def test_an_error_in_the_walk_ends_the_processes(project: ProjectMaker) -> None:
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(PipelineError, match=r"many\.tar\.gz"):
         convert("tamil", Intake({"train": path}, class_table("tamil")), Drawing(), 2)
+
+
+def started(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """Start a conversion that takes processes and seconds; give it and the processes' ids."""
+    strokes = [
+        pen_file(", ".join(f"{n % 997} {n * k % 991} 0" for n in range(400))) for k in range(2, 40)
+    ]
+    write_archive(
+        folder / "data/tamil/archives/online-train.tar.gz",
+        ((f"usr_{n}/000t01.txt", strokes[n % 38] + b".COMMENT %d\n" % n) for n in range(8000)),
+    )
+    command = [sys.executable, "-m", "pipeline.convert", "tamil"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    for _ in range(600):
+        found = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        if found:
+            return running, found
+        time.sleep(0.05)
+    raise AssertionError("no process was started")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+processes = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+
+
+@processes
+def test_a_process_that_is_killed_is_one_line_and_nothing_is_lost(project: ProjectMaker) -> None:
+    folder = project(**{"fetch.tamil.source": "online", "fetch.tamil.archives": ONLINE_TRAIN})
+    (folder / "data/tamil/samples.parquet").write_bytes(b"what was there")
+    running, helpers = started(folder)
+    os.kill(helpers[0], signal.SIGKILL)
+    _, errors = running.communicate(timeout=120)
+    lines = [line for line in errors.splitlines() if not line.startswith("convert tamil:")]
+    assert running.returncode == 1
+    assert len(lines) == 1 and lines[0].startswith("error: a converting process died"), errors
+    assert (folder / "data/tamil/samples.parquet").read_bytes() == b"what was there"
+    assert not any(is_alive(pid) for pid in helpers)
+
+
+@processes
+def test_processes_end_with_the_one_that_started_them(project: ProjectMaker) -> None:
+    folder = project(**{"fetch.tamil.source": "online", "fetch.tamil.archives": ONLINE_TRAIN})
+    running, helpers = started(folder)
+    running.kill()
+    running.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while any(is_alive(pid) for pid in helpers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_alive(pid) for pid in helpers)
+    assert not (folder / "data/tamil/samples.parquet").exists()
 
 
 def test_a_batch_is_converted_in_its_order() -> None:
