@@ -24,6 +24,7 @@ Find = Callable[[str, str], tuple[str, bytes] | None]  # name, including path ->
 MAX_DEPTH = 16  # includes within includes; real ones have one level
 MAX_INCLUDES = 1_000
 MAX_BYTES = 64_000_000  # with everything included
+MAX_LINE = 200  # bytes of a header's value that are looked at, and remembered
 MAX_VALUE = 1e16  # of a coordinate or a time; beyond it whole numbers are lost
 MAX_COLUMNS = 9
 _COLUMNS = ("X", "Y", "T", "P", "Z", "B", "RHO", "THETA", "PHI")  # all that UNIPEN names
@@ -118,7 +119,7 @@ class _Reader:
                 self.segments.append(_segment(value, self.set))
                 self.is_set_used = True
             elif keyword == b"COORD":
-                self.columns = _columns(value)
+                self.columns = _columns(value[:MAX_LINE])
                 self.first_columns = self.first_columns or self.columns
             elif keyword == b"START_SET":
                 self.set += self.is_set_used
@@ -139,7 +140,7 @@ class _Reader:
         self.read(found[1], found[0], depth + 1)
 
     def _remember(self, keyword: bytes, value: bytes) -> None:
-        kept = _header_value(keyword, value.partition(b"\n")[0])
+        kept = _header_value(keyword, value[:MAX_LINE].partition(b"\n")[0])
         if kept is not None:
             known = self.header.setdefault(kept[0], [])
             if kept[1] not in known:
@@ -220,7 +221,6 @@ def _columns(value: bytes) -> tuple[str, ...]:
     return names
 
 
-@lru_cache(maxsize=4096)
 def _segment(value: bytes, set_: int) -> Segment:
     try:
         text = value.decode("utf-8")
