@@ -25,6 +25,7 @@ MAX_DEPTH = 16  # includes within includes; real ones have one level
 MAX_INCLUDES = 1_000
 MAX_BYTES = 64_000_000  # with everything included
 MAX_LINE = 200  # bytes of a header's value that are looked at, and remembered
+MAX_SPANS = 10_000  # characters of a delineation; real ones have a hundred
 MAX_VALUE = 1e16  # of a coordinate or a time; beyond it whole numbers are lost
 MAX_COLUMNS = 9
 _COLUMNS = ("X", "Y", "T", "P", "Z", "B", "RHO", "THETA", "PHI")  # all that UNIPEN names
@@ -44,9 +45,9 @@ _HEADER = {name: re.compile(words) for name, words in _VOCABULARY.items()} | {
 }
 _SEGMENT = re.compile(
     r'(?P<level>[^\s"]+)'
-    r"(?:\s+(?P<spans>\d[\d:-]*(?:\s*,\s*[\d:-]+)*)(?=\s|$))?"
+    r"(?:\s+(?P<spans>\d[\d:-]*+(?:\s*,\s*[\d:-]++)*+)(?=\s|$))?"
     r'(?:\s+(?P<quality>[^\s"\d][^\s"]*))?'
-    r'(?:\s+"(?P<label>(?:\\.|[^"\\])*)")?',
+    r'(?:\s+"(?P<label>(?:\\.|[^"\\])*+)")?',
     re.DOTALL,
 )
 _NINES = bytes.maketrans(b"012345678", b"999999999")
@@ -99,7 +100,7 @@ class _Reader:
         self.first_columns: tuple[str, ...] | None = None
         self.streams: list[tuple[bool, bytes, tuple[str, ...] | None, int]] = []
         self.segments: list[Segment] = []
-        self.header: dict[str, list[str]] = {}
+        self.header: dict[str, dict[str, None]] = {}  # name -> its values in order, each once
         self.is_set_used = False
         self.is_cut = False  # ends within a line of points
 
@@ -142,9 +143,7 @@ class _Reader:
     def _remember(self, keyword: bytes, value: bytes) -> None:
         kept = _header_value(keyword, value[:MAX_LINE].partition(b"\n")[0])
         if kept is not None:
-            known = self.header.setdefault(kept[0], [])
-            if kept[1] not in known:
-                known.append(kept[1])
+            self.header.setdefault(kept[0], {})[kept[1]] = None
 
     def finish(self) -> PenFile:
         """Turn rows into numbers, now that every .COORD is known."""
@@ -240,6 +239,8 @@ def _segment(value: bytes, set_: int) -> Segment:
 
 
 def _spans(text: str) -> tuple[Span, ...] | None:
+    if len(text) > MAX_SPANS:
+        return None
     spans: list[Span] = []
     for part in text.split(",") if text else ():
         match = _SPAN.fullmatch(part.strip())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import re
 import tarfile
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -284,6 +286,37 @@ def test_damage_is_read_or_rejected_and_never_more(damage: bytes, start: int, le
         assert parse(write(pen)) == pen
         for segment in pen.segments:
             pen.ink(segment)
+
+
+HOSTILE = {
+    "streams": b".PEN_DOWN\n1 1\n" * 20_000,
+    "empty streams": b".PEN_UP\n" * 30_000,
+    "segments": b".SEGMENT A 0\n" * 20_000,
+    "spans": b".SEGMENT A 0" + b",0" * 150_000 + b"\n",
+    "gaps": b".SEGMENT A 0" + b" ," * 150_000 + b"\n",
+    "an open label": b'.SEGMENT A 0 "' + b"\\a" * 150_000,
+    "quotes": b".SEGMENT A " + b'"' * 300_000,
+    "white space": b".SEGMENT A" + b" " * 300_000 + b"!",
+    "columns": b".COORD X Y" + b" T" * 150_000,
+    "headers": b"".join(b".AGE %d\n" % n for n in range(30_000)),
+    "one long row": b".PEN_DOWN\n" + b"1 " * 150_000,
+    "digits": b".PEN_DOWN\n" + b"9" * 300_000 + b" 1\n",
+    "dots": b".VERSION 1\n" + b".\n" * 150_000,
+    "includes": b".INCLUDE a.doc\n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_take_little_time_and_memory(name: str) -> None:
+    tracemalloc.start()
+    start = time.process_time()
+    try:
+        parse(HOSTILE[name])
+    except Rejected as verdict:
+        assert verdict.reason == "corrupt" and len(verdict.detail) < 200
+    seconds, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 10 and peak < 40_000_000, (seconds, peak)
 
 
 def _read_by_lines(text: str) -> list[list[list[float]]]:
