@@ -137,12 +137,14 @@ def test_a_crowd_on_one_hash_becomes_stars_in_which_everybody_has_a_partner() ->
     assert len({tuple(row) for row in rows}) == len(rows)
 
 
-@pytest.mark.parametrize("spread", [uniform, clustered, lopsided_bits])
-def test_a_hundred_thousand_hashes_are_quick(spread: object) -> None:
+@pytest.mark.parametrize(
+    ("spread", "n"), [(uniform, 100_000), (clustered, 100_000), (lopsided_bits, 30_000)]
+)
+def test_many_hashes_are_quick(spread: object, n: int) -> None:
     assert callable(spread)
-    values = np.unique(spread(np.random.default_rng(1), 100_000))
+    values = np.unique(spread(np.random.default_rng(1), n))
     started = time.process_time()
     found = near_values(values, 6)
-    assert time.process_time() - started < 60, "brute force alone needs more than that in pairs"
+    assert time.process_time() - started < 30, "comparing every pair alone takes longer in a loop"
     if spread is not uniform:
         assert found.a.size > 1000
