@@ -1,7 +1,6 @@
 """One batch of archived handwriting as samples: pen files are drawn, pictures are read.
 
-What a member is, its content says, never its name: HP's archives name some files wrongly, and
-other sets differ in what they use.
+What a member is, its content says, never its name.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Renderer:
         inked = [n for n, letter in enumerate(letters) if any(map(len, letter.strokes))]
         if inked:
             page = _lay_out([letters[n] for n in inked], self)
-            for n in range(len(inked)):
+            for n in (~page.is_sound).nonzero()[0].tolist():
                 drawn[inked[n]] = Rejected("too-many-pixels", page.excess(n))
             for run in page.runs():
                 for n, bitmap in zip(run, self._draw(page, run), strict=True):
@@ -115,20 +115,26 @@ class _Page(NamedTuple):
     moves: Ints  # (2, lines)
     first_lines: Ints  # (letters + 1,): where the lines of a letter begin
 
+    @property
+    def is_sound(self) -> npt.NDArray[np.bool_]:
+        """(letters,): which are within bounds."""
+        return (self.sizes <= MAX_SIDE).all(axis=0) & (self.ink <= MAX_INK)
+
     def excess(self, letter: int) -> str:
         """Say how a letter is beyond bounds."""
-        return f"more than {MAX_SIDE} on a side, or {self.ink[letter]:.3g} inked"
+        if (self.sizes[:, letter] > MAX_SIDE).any():
+            return f"a side of more than {MAX_SIDE} pixels"
+        return f"lines that ink {self.ink[letter]:.3g} pixels, at most {MAX_INK}"
 
     def runs(self) -> Iterator[range]:
         """Give runs of letters that can be drawn on one canvas; letters beyond bounds are in none.
 
         Memory is the widest times all heights, and the ink.
         """
-        is_sound = (self.sizes <= MAX_SIDE).all(axis=0) & (self.ink <= MAX_INK)
         first = width = height = 0
         ink = 0.0
         for n, (size, letter_ink, sound) in enumerate(
-            zip(self.sizes.T.tolist(), self.ink.tolist(), is_sound.tolist(), strict=True)
+            zip(self.sizes.T.tolist(), self.ink.tolist(), self.is_sound.tolist(), strict=True)
         ):
             width, height, ink = max(width, size[0]), height + size[1], ink + letter_ink
             if sound and width * height <= CANVAS and ink <= MAX_INK:
