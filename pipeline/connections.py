@@ -85,6 +85,7 @@ class Dialler:
         for family, address in self.judged(host, port):
             sock = _Socket(family, socket.SOCK_STREAM)
             try:
+                self.adopt(sock)
                 wait_s = min(timeout if isinstance(timeout, int | float) else FOREVER, _remaining())
                 sock.settimeout(None if wait_s == FOREVER else wait_s)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -92,19 +93,13 @@ class Dialler:
                 # Belt and braces: where the connection really ends is judged as well.
                 if not self._is_allowed(host, port, sock.getpeername()[0]):
                     raise Rejected("private-address", f"{host} led to {sock.getpeername()[0]}")
+                return sock
             except OSError as problem:
                 sock.close()
                 error = problem
-                continue
             except BaseException:
                 sock.close()
                 raise
-            with self._lock:
-                self._open.add(sock)
-                if self.is_closed:
-                    sock.close()
-                    raise Rejected("stopped")
-            return sock
         reason = "timeout" if isinstance(error, TimeoutError) else "connection"
         raise Rejected(reason, f"{host}:{port}: {error.strerror or error}")
 
@@ -129,12 +124,14 @@ class Dialler:
         return f"{host}:{port}".lower() in self.allow_hosts or is_public(address)
 
     def adopt(self, sock: socket.socket) -> None:
-        """Remember a socket that took over another's connection (TLS)."""
+        """Remember a socket, to be cut with the others; raise Rejected when they have been."""
         with self._lock:
             self._open.add(sock)
+            if self.is_closed:
+                raise Rejected("stopped")
 
     def cut(self) -> None:
-        """Shut every open connection, so that whoever reads from one goes on at once."""
+        """Shut every connection, so that whoever waits for one goes on at once."""
         with self._lock:
             self.is_closed = True
             for sock in list(self._open):
@@ -157,7 +154,7 @@ def pools(dialler: Dialler) -> dict[str, type[HTTPConnectionPool]]:
         def connect(self) -> None:
             super().connect()
             if isinstance(self.sock, socket.socket):
-                dialler.adopt(self.sock)
+                dialler.adopt(self.sock)  # it took over the plain one's connection
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

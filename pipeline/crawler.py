@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -242,8 +243,9 @@ class Crawl(Crawler):
         finally:
             if any(pool.is_alive() for pool in pools):
                 self._stop()
+            patience = time.monotonic() + 5  # a name being resolved cannot be interrupted
             for worker in workers(pool.workers for pool in pools):
-                worker.join(timeout=5)  # a name being resolved cannot be interrupted
+                worker.join(max(0.0, patience - time.monotonic()))
             self.downloader.close()
         if self._failure:
             raise self._failure

@@ -400,6 +400,32 @@ def test_cut_ends_everything_at_once(web: Server, session: GuardedSession) -> No
     assert refusal(session, web.url + "/b").reason == "stopped"
 
 
+def test_cut_ends_a_connection_that_is_not_made_yet() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        host = f"127.0.0.1:{deaf.getsockname()[1]}"
+        callers = [socket.socket() for _ in range(3)]  # more than it has room for
+        for caller in callers:
+            caller.setblocking(False)
+            caller.connect_ex(deaf.getsockname())
+        time.sleep(0.05)
+        with GuardedSession("kalai-test", [host]) as session:
+            seen: list[str] = []
+            patient = Limits(timeout_s=20, connect_s=20)
+            thread = threading.Thread(
+                target=lambda: seen.append(refusal(session, f"http://{host}/", patient).reason)
+            )
+            thread.start()
+            time.sleep(0.2)
+            assert seen == [], "it waits to be heard"
+            session.cut()
+            thread.join(2)
+            assert seen == ["stopped"]
+        for caller in callers:
+            caller.close()
+
+
 def test_a_full_disk_is_not_the_host_s_fault(web: Server, session: GuardedSession) -> None:
     class Full(io.BytesIO):
         def write(self, _: Any) -> int:
