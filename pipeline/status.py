@@ -37,6 +37,8 @@ def crawled(reports: Mapping[str, Report]) -> Facts:
     asked, stored = (sum(report[key] for report in reports.values()) for key in ("asked", "stored"))
     dances = ", ".join(f"{key} {report['stored']}" for key, report in reports.items())
     yield "crawled", f"{stored} of {asked} ({dances})"
+    repeated = sum(report["duplicates"] for report in reports.values())
+    yield "repeated", f"{repeated} more, of the same bytes"
     yield "refused", f"{refused.total()}: {counts(refused)}"
 
 

@@ -15,8 +15,9 @@ from pipeline.status import counts, main, share, status
 def test_reports_are_told_in_the_order_of_the_stages(project: Callable[..., Path]) -> None:
     reports = project() / "data/dances/reports"
     refused = {"http-404": 1, "truncated": 3, "robots": 0}
-    write_json(reports / "crawl-kathak.json", {"asked": 9, "stored": 8, "refused": refused})
-    write_json(reports / "crawl-jagoi.json", {"asked": 9, "stored": 9, "refused": {"robots": 2}})
+    for dance, stored, refusals in (("kathak", 8, refused), ("jagoi", 9, {"robots": 2})):
+        report = {"asked": 9, "stored": stored, "duplicates": 2, "refused": refusals}
+        write_json(reports / f"crawl-{dance}.json", report)
     write_json(reports / "collect.json", {"samples": 17, "rejected": {}})
     conflicts = {"clusters": 1, "samples": 2}
     removed = {"same-bytes": 4, "near-duplicate": 0}
@@ -27,6 +28,7 @@ def test_reports_are_told_in_the_order_of_the_stages(project: Callable[..., Path
     assert list(status()) == [
         "dances",
         "  crawled    17 of 18 (jagoi 9, kathak 8)",
+        "  repeated   4 more, of the same bytes",
         "  refused    6: truncated 3, robots 2, http-404 1",
         "  samples    17, rejected: none",
         "  duplicates 4 of the same bytes, 0 near, 2 in 1 label conflicts; 11 of 17 kept",

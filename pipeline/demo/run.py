@@ -24,7 +24,7 @@ from pipeline.params import PARAMS
 from pipeline.status import status
 
 SEED = 8  # of the drawn world; the README's figures are of this one
-PER_CLASS = 60  # of 156 classes in both parts
+PER_CLASS = 100  # of 156 classes in both parts: 20 minutes on two cores
 
 BYE = """
 Next: `kalai demo --keep` keeps the project and the web, so that you can look at the plots, add a
