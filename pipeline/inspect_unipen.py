@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from pipeline.bitmap import Bitmap, encode_png
+from pipeline.bitmap import Bitmap, encode_png, encode_tiff
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import replacing
 from pipeline.pen import PenFile, Segment
@@ -171,9 +171,10 @@ def draw(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
-    "--png",
+    "--draw",
+    "target",
     type=click.Path(path_type=Path),
-    help="Draw to this file; with several FILES, or where it is a folder, into it.",
+    help="To this .png or .tiff; several FILES, or where it is a folder: into it, as PNG.",
 )
 @click.option(
     "--dpi", type=click.FloatRange(1, 9600), help="Of the drawing. [default: 250 or less]"
@@ -196,7 +197,7 @@ def draw(
 @click.option("--json", "as_json", is_flag=True, help="Print all, with every point, as JSON.")
 def main(  # noqa: PLR0917 (an argument an option)
     files: tuple[Path, ...],
-    png: Path | None,
+    target: Path | None,
     dpi: float | None,
     pen_width: int,
     y_axis: str,
@@ -213,12 +214,12 @@ def main(  # noqa: PLR0917 (an argument an option)
     \b
     Examples:
       kalai unipen 042t01.txt
-      kalai unipen 042t01.txt --png letter.png
-      kalai unipen page.dat --y-axis up --segment 3 --png word.png
-      kalai unipen usr_16/*.txt --png drawn --json > letters.json
+      kalai unipen 042t01.txt --draw letter.png
+      kalai unipen page.dat --y-axis up --segment 3 --draw word.png
+      kalai unipen usr_16/*.txt --draw drawn --json > letters.json
     """
     drawing = partial(draw, segment=segment, dpi=dpi, pen_width=pen_width, y_axis=y_axis)
-    several = png is not None and (len(files) > 1 or png.is_dir())
+    into_folder = target is not None and (len(files) > 1 or target.is_dir())
     described: list[dict[str, Any]] = []
     errors = 0
     for file in files:
@@ -229,8 +230,9 @@ def main(  # noqa: PLR0917 (an argument an option)
             if not as_json:
                 lines = summary(held, most_segments)
                 click.echo(f"{file}\n" + "".join(f"  {line}\n" for line in lines))
-            if png is not None:
-                held["drawn"] = _draw_to(png / f"{file.stem}.png" if several else png, pen, drawing)
+            if target is not None:
+                path = target / f"{file.stem}.png" if into_folder else target
+                held["drawn"] = _draw_to(path, pen, drawing)
         except Rejected as verdict:
             errors += 1
             PipelineError(f"{file}: {verdict}").show()
@@ -242,8 +244,9 @@ def main(  # noqa: PLR0917 (an argument an option)
 
 def _draw_to(target: Path, pen: PenFile, drawing: Callable[[PenFile], Bitmap]) -> dict[str, Any]:
     bitmap = drawing(pen)
+    encode = encode_tiff if target.suffix.lower() in (".tif", ".tiff") else encode_png
     with replacing(target) as temporary:
-        temporary.write_bytes(encode_png(bitmap))
+        temporary.write_bytes(encode(bitmap))
     return {"path": str(target), "width": bitmap.width, "height": bitmap.height}
 
 

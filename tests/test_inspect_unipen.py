@@ -74,12 +74,15 @@ def test_segments_are_shown_up_to_a_number(tmp_path: Path) -> None:
 
 def test_a_drawing_has_the_size_of_what_was_written(letter: Path, tmp_path: Path) -> None:
     target = tmp_path / "new" / "letter.png"
-    (held,) = described(letter, "--png", target)
+    (held,) = described(letter, "--draw", target)
     assert held["drawn"] == {"path": str(target), "width": 110, "height": 60}
     with Image.open(target) as image:
-        assert image.size == (110, 60) and image.mode == "1"
-    assert described(letter, "--png", target, "--dpi", "500")[0]["drawn"]["width"] == 210
-    sizes = [described(letter, "--png", target, "--pen-width", w)[0]["drawn"] for w in (2, 9)]
+        assert image.size == (110, 60) and image.mode == "1" and image.format == "PNG"
+    described(letter, "--draw", tmp_path / "letter.tiff")
+    with Image.open(tmp_path / "letter.tiff") as as_tiff, Image.open(target) as as_png:
+        assert as_tiff.format == "TIFF" and as_tiff.tobytes() == as_png.tobytes()
+    assert described(letter, "--draw", target, "--dpi", "500")[0]["drawn"]["width"] == 210
+    sizes = [described(letter, "--draw", target, "--pen-width", w)[0]["drawn"] for w in (2, 9)]
     assert sizes[0]["width"] < sizes[1]["width"]
 
 
@@ -87,7 +90,7 @@ def test_several_are_drawn_into_a_folder(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.txt" for number in range(3)]
     for file in files:
         file.write_bytes(LETTER)
-    show(*files, "--png", tmp_path / "drawn")
+    show(*files, "--draw", tmp_path / "drawn")
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == [
         "0.png",
         "1.png",
@@ -97,8 +100,8 @@ def test_several_are_drawn_into_a_folder(tmp_path: Path) -> None:
 
 def test_y_axis_turns_the_drawing_over(letter: Path, tmp_path: Path) -> None:
     down, up = tmp_path / "down.png", tmp_path / "up.png"
-    show(letter, "--png", down)
-    show(letter, "--png", up, "--y-axis", "up")
+    show(letter, "--draw", down)
+    show(letter, "--draw", up, "--y-axis", "up")
     assert down.read_bytes() != up.read_bytes()
 
 
@@ -109,8 +112,8 @@ def test_a_segment_is_drawn_alone(tmp_path: Path) -> None:
         b'.SEGMENT WORD 0 ? "a"\n.SEGMENT WORD 1 ? "b"\n'
     )
     target = tmp_path / "b.png"
-    assert described(path, "--png", target, "--segment", "1")[0]["drawn"]["width"] == 17
-    result = show(path, "--png", target, "--segment", "2")
+    assert described(path, "--draw", target, "--segment", "1")[0]["drawn"]["width"] == 17
+    result = show(path, "--draw", target, "--segment", "2")
     assert result.exit_code == 1 and "there are 2 segments, the first is 0" in result.output
 
 
@@ -120,7 +123,7 @@ def test_without_a_resolution_or_beyond_bounds_it_is_made_to_fit(
 ) -> None:
     path = tmp_path / "far.dat"
     path.write_bytes(b".VERSION 1\n" + lines + b".PEN_DOWN\n0 0\n90000 300\n")
-    drawn = described(path, "--png", tmp_path / "far.png")[0]["drawn"]
+    drawn = described(path, "--draw", tmp_path / "far.png")[0]["drawn"]
     assert FIT - 2 <= drawn["width"] <= FIT
 
 
@@ -130,7 +133,7 @@ def test_what_cannot_be_read_or_drawn_is_named_and_the_rest_shown(
     wrong, empty = tmp_path / "wrong.txt", tmp_path / "empty.txt"
     wrong.write_bytes(b"\xff\xd8\xff\xe0")
     empty.write_bytes(b".VERSION 1.0\n")
-    result = show(wrong, empty, letter, "--png", tmp_path)
+    result = show(wrong, empty, letter, "--draw", tmp_path)
     assert result.exit_code == 1
     assert f"error: {wrong}: corrupt: not a UNIPEN file" in result.stderr
     assert f"error: {empty}: no-ink" in result.stderr
