@@ -6,9 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.demo.run import main
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -58,14 +62,21 @@ def test_a_stage_that_fails_leaves_the_folder_and_names_it(tmp_path: Path) -> No
     assert '"not-an-image"' in ledger.read_text(encoding="utf-8")
 
 
-def test_what_it_cannot_do_is_said_at_once(tmp_path: Path) -> None:
+def test_what_it_cannot_do_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "empty").mkdir()
+
+    def ask(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
     for option in ("--dances", "--tamil"):
-        done = demo(tmp_path, option, str(tmp_path / "empty"))
-        assert done.returncode == 1
-        assert re.fullmatch(r"error: .*/empty: .+\n", done.stderr)
-        assert demo(tmp_path, option, str(tmp_path / "nowhere")).returncode == 2
-    assert demo(tmp_path, "--tamil-per-class", "0").returncode == 2
-    no_git = demo(tmp_path, env={"PATH": str(tmp_path)})
-    assert no_git.returncode == 1
-    assert "error: git: not found" in no_git.stderr
+        empty = ask(option, str(tmp_path / "empty"))
+        assert empty.exit_code == 1
+        assert re.fullmatch(r"error: .*/empty: .+\n", empty.stderr)
+        assert ask(option, str(tmp_path / "nowhere")).exit_code == 2
+    assert ask("--tamil-per-class", "0").exit_code == 2
+    monkeypatch.setenv("PATH", str(tmp_path))
+    no_git = ask()
+    assert no_git.exit_code == 1
+    assert re.fullmatch("error: git: not found.*\n", no_git.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipeline.demo import scratch
-from pipeline.demo.scratch import Scratch, project_files
+from pipeline.demo.scratch import BIN, Scratch, project_files
 from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def test_a_scratch_project_is_committed_and_dvc_knows_it(
     written = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     assert written == params
     assert (root / "data/dances/decisions.csv").read_text().count("\n") == 1
-    stages = out(root, str(project.bin / "dvc"), "stage", "list", "--name-only").split()
+    stages = out(root, str(BIN / "dvc"), "stage", "list", "--name-only").split()
     assert {"crawl@kathak", "train@tamil"} <= set(stages)
 
 

@@ -16,7 +16,7 @@ import yaml
 from pipeline.demo import figures
 from pipeline.demo.found import Finding, find_planted
 from pipeline.demo.scenes import Scene, make_scene
-from pipeline.demo.scratch import Scratch, project_files
+from pipeline.demo.scratch import BIN, Scratch, check_tools, project_files
 from pipeline.demo.web import Web
 from pipeline.demo.world import SEARCH
 from pipeline.errors import PipelineError, Stage
@@ -65,11 +65,12 @@ def main(keep: bool, dances: Path | None, tamil: Path | None, tamil_per_class: i
       kalai demo --dances PHOTOS --tamil ARCHIVES   the same on real files
     """
     started = time.monotonic()
+    check_tools()
     scene = make_scene(SEED, dances, tamil, tamil_per_class)
     folder = Path(tempfile.mkdtemp(prefix="kalai-demo-"))
+    scratch = Scratch(folder)
     is_over = False
     try:
-        scratch = Scratch(folder)
         with Web(scene.world, folder / ".dvc" / "tmp" / "web.jsonl") as web:
             show(scratch, scene, web)
             click.echo(f"\n{time.monotonic() - started:.0f} s in all.")
@@ -137,7 +138,7 @@ def next_steps(scratch: Scratch, scene: Scene) -> list[str]:
     lines = [
         "Next, in a second terminal:",
         f"  cd {shlex.quote(str(scratch.root))}",
-        f"  export PATH={shlex.quote(str(scratch.bin))}:$PATH",
+        f"  export PATH={shlex.quote(str(BIN))}:$PATH",
     ]
     if scene.drawn_dances:
         new = next(name for name in figures.STYLES if name not in scene.drawn_dances)

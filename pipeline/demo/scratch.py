@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import write_text
 from pipeline.params import PARAMS, validate
 
+BIN = Path(sys.executable).parent  # dvc.yaml says `python`; this one is to be found first
 PACKAGE = Path(pipeline.__file__).parent
 # dvc.yaml stands beside the package in a checkout; an installed wheel keeps it with its data.
 SETTINGS = (PACKAGE.parent, Path(sysconfig.get_path("data")) / "share" / "kalai")
@@ -37,20 +38,21 @@ HEADER = """\
 """
 
 
+def check_tools() -> None:
+    """Raise PipelineError where git or the interpreter's `python` is missing."""
+    if shutil.which("git") is None:
+        raise PipelineError("git: not found; the demo's project is a git repository")
+    if not (BIN / "python").exists():
+        raise PipelineError(f"{BIN}: has no `python`; run kalai from a virtual environment")
+
+
 class Scratch:
     """A project folder to run git and DVC in."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.bin = Path(sys.executable).parent
-        if shutil.which("git") is None:
-            raise PipelineError("git: not found; the demo's project is a git repository")
-        if not (self.bin / "python").exists():
-            raise PipelineError(
-                f"{self.bin}: has no `python`; run kalai from a virtual environment"
-            )
         self.env = {name: value for name, value in os.environ.items() if not _disturbs(name)}
-        self.env["PATH"] = f"{self.bin}{os.pathsep}{self.env.get('PATH', '')}"
+        self.env["PATH"] = f"{BIN}{os.pathsep}{self.env.get('PATH', '')}"
         self.env["PYTHONUNBUFFERED"] = "1"  # progress is shown when it is made
 
     def create(self, params: Mapping[str, Any]) -> None:
