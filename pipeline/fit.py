@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
 from fastai.callback.schedule import LRFinder, valley
+from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner, Recorder
 
+from pipeline.callbacks import History, Saver, Schedule
 from pipeline.checkpoint import State
-from pipeline.model import History, Saver, Schedule, freeze_body, group_rates
+from pipeline.errors import PipelineError
+from pipeline.model import freeze_body, group_rates
 from pipeline.params import Train
 from pipeline.progress import Progress
 
@@ -66,20 +72,49 @@ class Fitting:
     def run(self, stages: list[Plan]) -> None:
         """Run the stages from where the state stands to the end."""
         state = self.state
-        if state.model:
-            self.learner.model.load_state_dict(state.model)
+        if not state.model:
+            state.model = _copy(self.learner.model.state_dict())
         for index in range(state.stage, len(stages)):
             plan = stages[index]
-            if plan.layers == "head":
-                freeze_body(self.learner)
-            else:
-                self.learner.unfreeze()
             if index not in state.rates:
-                self.find(plan, index)
+                self.within_memory(plan, partial(self.find, plan, index))
                 self.changed(state, is_whole=False)
-            if state.epoch:
-                self.learner.opt.opt.state = _by_weight(self.learner, state.optimiser)
-            self.cycle(plan, index)
+            self.within_memory(plan, partial(self.cycle, plan, index))
+
+    def within_memory(self, plan: Plan, act: Callable[[], None]) -> None:
+        """Do something from where the state stands; again with half the batch while it is too much.
+
+        Gradients of the parts of a batch are added up, so that a step still sees all of it; the
+        norms see a part at a time. Raises PipelineError when even two pictures are too many.
+        """
+        while True:
+            self.restore(plan)
+            try:
+                return act()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                why = str(error).splitlines()[0]
+            # outside of the handler: the error's frames hold the memory
+            self.learner._end_cleanup()
+            if self.learner.dls.device.type == "cuda":
+                torch.cuda.empty_cache()
+            batches = self.learner.dls.train
+            if not batches.halve():
+                raise PipelineError(f"out of memory with {batches.bs} pictures at once: {why}")
+            say = f"out of memory: {batches.bs} at a time, {batches.whole} a step"
+            print(say, file=sys.stderr, flush=True)
+
+    def restore(self, plan: Plan) -> None:
+        """Put weights, optimiser and what is frozen back to where the state stands."""
+        learner, state = self.learner, self.state
+        learner.model.load_state_dict(state.model)
+        if plan.layers == "head":
+            freeze_body(learner)
+        else:
+            learner.unfreeze()
+        if state.epoch:
+            learner.opt.opt.state = _by_weight(learner, state.optimiser)
 
     def find(self, plan: Plan, index: int) -> None:
         """Record the learning rate finder's curve and suggestion; settle the stage's rate."""
@@ -111,28 +146,39 @@ class Fitting:
 
         def write(row: dict[str, float | None]) -> None:
             state.history.append([len(state.history) + 1, plan.name, *row.values()])
-            self.changed(state, is_whole=False)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if value)
+            progress.note = shown
+            print(f"epoch {state.history[-1][0]}: {shown}", file=sys.stderr, flush=True)
 
         def save(epochs_done: int) -> None:
             state.epoch, state.optimiser = epochs_done, _by_place(learner)
             if epochs_done == plan.epochs:
                 state.stage, state.epoch, state.optimiser = index + 1, 0, {}
-            state.model = {name: value.cpu() for name, value in learner.model.state_dict().items()}
+            state.model = _copy(learner.model.state_dict())
             self.changed(state, is_whole=True)
 
         batches = learner.dls.train
+        cbs: list[Any] = [Schedule(self.params.seed, index)]
+        if batches.bs < batches.whole:
+            cbs.append(GradientAccumulation(batches.whole))
         total = (plan.epochs - state.epoch) * len(batches) * batches.bs
         with Progress(f"{plan.name} ({plan.layers} layers)", total) as progress:
             learner.fit_one_cycle(
                 plan.epochs,
                 group_rates(state.rates[index]),
                 start_epoch=state.epoch,
-                cbs=[
-                    Schedule(self.params.seed, index),
-                    History(self.classes, write, progress.advance),
-                    Saver(save),
-                ],
+                cbs=[*cbs, History(self.classes, write, progress.advance), Saver(save)],
             )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether this is how torch says that memory has run out, on a GPU or a CPU."""
+    said = ("can't allocate memory", "could not create a primitive")  # torch's, oneDNN's
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in said)
+
+
+def _copy(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in values.items()}
 
 
 def _weights(learner: Learner) -> list[Any]:
@@ -143,7 +189,7 @@ def _by_place(learner: Learner) -> dict[int, dict[str, Any]]:
     """Return the optimiser's memory by the place of each weight."""
     memory = learner.opt.opt.state
     return {
-        place: {name: value.cpu() for name, value in memory[weight].items()}
+        place: _copy(memory[weight])
         for place, weight in enumerate(_weights(learner))
         if weight in memory
     }

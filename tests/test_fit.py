@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
-from pipeline.fit import plans
+from pipeline.fit import is_out_of_memory, plans
 from pipeline.params import Train
 
 BASE: dict[str, Any] = {"size": 32, "batch_size": 4, "frozen_epochs": 4, "unfrozen_epochs": 3}
@@ -30,3 +31,11 @@ def test_without_weights_nothing_is_frozen_and_no_layer_is_slower() -> None:
 def test_a_stage_of_no_epochs_is_left_out(frozen: int, unfrozen: int, left: str) -> None:
     stages = plans(params(frozen_epochs=frozen, unfrozen_epochs=unfrozen), is_pretrained=True)
     assert [plan.name for plan in stages] == [left]
+
+
+def test_memory_that_has_run_out_is_told_from_other_failures() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(error.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("expected 3 channels"))

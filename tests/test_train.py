@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(project: P
     assert other["stage_2"]["train_loss"] != first["stage_2"]["train_loss"]
 
 
-@pytest.mark.parametrize("after_epoch", [1, 2])
+@pytest.mark.parametrize("after_epoch", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_in_an_epoch_it_goes_on_to_the_same_end(project: Project, after_epoch: int) -> None:
     root = project(**{"train.whole": TINY, "train.killed": TINY})
     for dataset in ("whole", "killed"):
@@ -233,3 +234,37 @@ def test_weights_that_cannot_be_had_are_one_line(project: Project) -> None:
     write_world(root, "shapes", WORLD)
     with pytest.raises(PipelineError, match="no such weights; allowed: imagenet, none"):
         train("shapes", tiny(weights="nosuch.pth"))
+
+
+# What a batch of 240 needs of memory is not given; the first training has loaded all code.
+STARVED = """
+import resource
+from pathlib import Path
+import torch
+from pipeline.params import Train
+from pipeline.train import train
+torch.set_num_threads(1)
+rest = dict(size=96, frozen_epochs=0, unfrozen_epochs=1, lr_find_steps=0, device="cpu",
+            precision="fp32")
+train("few", Train(batch_size=4, **rest))
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 1100 * 2**20,) * 2)
+train("many", Train(batch_size=240, **rest))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_out_of_memory_a_batch_comes_in_parts_and_a_step_sees_all_of_it(project: Project) -> None:
+    root = project()
+    write_world(root, "few", {shape: {"train": 2} for shape in SHAPES})
+    write_world(root, "many", {shape: {"train": 60, "valid": 1} for shape in SHAPES})
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STARVED],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"out of memory: \d+ at a time, 240 a step", done.stderr)
+    assert read_json(root / "data" / "many" / "reports" / "train.json")["stage_2"]["epochs"] == 1

@@ -41,7 +41,12 @@ def draw_shape(label: str, seed: int, size: tuple[int, int] = (48, 40)) -> bytes
 
 
 def write_world(
-    root: Path, dataset: str, counts: Mapping[str, Mapping[str, int]], *, vary_size: bool = False
+    root: Path,
+    dataset: str,
+    counts: Mapping[str, Mapping[str, int]],
+    *,
+    size: tuple[int, int] = (48, 40),
+    vary_size: bool = False,
 ) -> None:
     """Write a dataset: `counts` gives for each label how many samples each part holds."""
     folder = root / "data" / dataset
@@ -52,8 +57,8 @@ def write_world(
             for part, count in parts.items():
                 for _ in range(count):
                     seed += 1
-                    size = (40 + seed % 37, 40 + seed % 23) if vary_size else (48, 40)
-                    data = draw_shape(label, seed, size)
+                    shape = (40 + seed % 37, 40 + seed % 23) if vary_size else size
+                    data = draw_shape(label, seed, shape)
                     sample_id, content = f"{label}/{seed:04}", hashlib.sha256(data).hexdigest()
                     writer.add(
                         {
@@ -62,8 +67,8 @@ def write_world(
                             "image": {"bytes": data, "path": None},
                             "label": label,
                             "label_name": label.title(),
-                            "width": size[0],
-                            "height": size[1],
+                            "width": shape[0],
+                            "height": shape[1],
                         }
                     )
                     rows.append((sample_id, content, label, part, f"writer{seed % 5}", ""))

@@ -1,0 +1,146 @@
+"""What happens around fastai's training loop: precision, seeds, measurement, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from fastai.callback.core import Callback
+from torch import Tensor, nn
+
+from pipeline.batches import seed_of
+from pipeline.errors import PipelineError
+
+
+class Autocast(Callback):
+    """Mixed precision on any device; fastai's own callback knows CUDA alone."""
+
+    order = 10
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.cast: Any = torch.autocast(device.type, dtype=dtype)
+        self.is_open = False
+
+    def before_fit(self) -> None:
+        """Leave what a fit before this one could not: it may have ended in a batch."""
+        if self.is_open:
+            self._leave()
+
+    def before_batch(self) -> None:
+        """Compute in the lower precision from here."""
+        self.cast.__enter__()
+        self.is_open = True
+
+    def after_pred(self) -> None:
+        """Leave it; the loss is in float32."""
+        self._leave()
+        self.learn.pred = self.learn.pred.float()
+
+    def _leave(self) -> None:
+        self.cast.__exit__(None, None, None)
+        self.is_open = False
+
+
+class Schedule(Callback):
+    """Makes each epoch depend on the seed, the stage and its number alone: a resumed run equals
+    one that was never killed."""
+
+    order = -20
+
+    def __init__(self, *identity: object) -> None:
+        self.identity = identity
+
+    def before_epoch(self) -> None:
+        """Seed the loader and dropout."""
+        seed = seed_of(*self.identity, self.learn.epoch)
+        self.learn.dls[0].epoch_seed = seed
+        torch.manual_seed(seed)
+
+
+class History(Callback):
+    """Measures each epoch and hands its row to `write`; fastai's recorder waits for the device
+    after every batch, this one does not.
+
+    Raises PipelineError with the step and the rate when the loss is no longer finite.
+    """
+
+    order = 50
+    CHECK_EVERY = 50  # steps between looks at the loss: a look waits for the device
+
+    def __init__(
+        self,
+        classes: int,
+        write: Callable[[dict[str, float | None]], None],
+        advance: Callable[[int, str | None], None],
+    ) -> None:
+        self.classes, self.write, self.advance = classes, write, advance
+
+    def before_train(self) -> None:
+        """Start an epoch."""
+        self.losses: list[Tensor] = []
+        self.rates: list[float] = []
+
+    def before_validate(self) -> None:
+        """Start its measurement."""
+        self.valid_losses: list[Tensor] = []
+        self.matrix = torch.zeros(
+            self.classes**2, dtype=torch.long, device=self.learn.dls[1].device
+        )
+
+    def after_batch(self) -> None:
+        """Keep what was computed, on the device."""
+        pred, target = self.learn.pred, self.learn.yb[0]
+        if self.learn.training:
+            self.losses.append(self.learn.loss.detach())
+            self.rates.append(float(self.learn.opt.hypers[-1]["lr"]))
+            note = None
+            if len(self.losses) % self.CHECK_EVERY == 0:
+                note = f"loss {self._finite():.3f}"
+            self.advance(len(target), note)
+        else:
+            self.valid_losses.append(nn.functional.cross_entropy(pred, target, reduction="sum"))
+            pairs = target * self.classes + pred.argmax(1)
+            self.matrix += torch.bincount(pairs, minlength=self.classes**2)
+
+    def _finite(self) -> float:
+        losses = torch.stack(self.losses)
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            step = int(bad[0])
+            raise PipelineError(
+                f"the loss is {losses[step].item()} in epoch {self.learn.epoch + 1}, step "
+                f"{step + 1}, at a learning rate of {self.rates[step]:.2g}: lower the rate, or "
+                f"set precision to fp32"
+            )
+        return losses[-self.CHECK_EVERY :].mean().item()
+
+    def after_epoch(self) -> None:
+        """Write the epoch's row."""
+        self._finite()
+        matrix = self.matrix.view(self.classes, self.classes).double().cpu()
+        total, counts, right = matrix.sum().item(), matrix.sum(1), matrix.diag()
+        row: dict[str, float | None] = {
+            "train_loss": torch.stack(self.losses).double().mean().item(),
+            "valid_loss": None,
+            "accuracy": None,
+            "class_averaged_accuracy": None,
+        }
+        if total:
+            row["valid_loss"] = torch.stack(self.valid_losses).double().sum().item() / total
+            row["accuracy"] = right.sum().item() / total
+            row["class_averaged_accuracy"] = (right / counts)[counts > 0].mean().item()
+        self.write(row)
+
+
+class Saver(Callback):
+    """Calls `save` when an epoch has been written down."""
+
+    order = 60
+
+    def __init__(self, save: Callable[[int], None]) -> None:
+        self.save = save
+
+    def after_epoch(self) -> None:
+        """Save what the epoch has come to."""
+        self.save(self.learn.epoch + 1)

@@ -1,0 +1,107 @@
+"""What is learned and what from: a dataset read, decoded and ready to be trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import pipeline
+from pipeline.batches import Batches
+from pipeline.compute import Compute
+from pipeline.network import IMAGENET, Card, build, load_body
+from pipeline.params import Augment, Train
+from pipeline.parts import Part, class_names, classes_to_learn, places, read_parts
+from pipeline.pictures import Pictures, Pixels, View, read_pictures
+from pipeline.weights import read_weights
+
+KEPT_WHOLE = 1.5  # sides of the input; pictures that are cropped are kept at this, for detail
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned, and what from."""
+
+    dataset: str
+    params: Train
+    parts: dict[str, Part]
+    labels: list[str]
+    pictures: dict[str, Pictures]  # of train and valid
+    targets: dict[str, NDArray[np.int64]]
+    network: nn.Sequential
+    card: Card
+    is_pretrained: bool
+
+
+def read_task(dataset: str, params: Train) -> Task:
+    """Read samples, parts and first weights, and see that they can be learned from."""
+    parts = read_parts(dataset)
+    labels = classes_to_learn(dataset, parts)
+    weights = read_weights(params.weights)
+    view = view_of(params)
+    whole = round(KEPT_WHOLE * params.size)
+    pictures = {
+        "train": read_pictures(dataset, "train", parts["train"].sample_ids, view, whole),
+        "valid": read_pictures(dataset, "valid", parts["valid"].sample_ids, view),
+    }
+    mean, std = statistics(pictures["train"].pixels) if weights is None else IMAGENET
+    if params.channels < len(mean):  # colours summed up by the stem share one scale
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    torch.manual_seed(params.seed)
+    network = build(len(labels), params.channels, params.dropout)
+    if weights is not None:
+        load_body(network, weights, params.weights)
+    return Task(
+        dataset,
+        params,
+        parts,
+        labels,
+        pictures,
+        {name: places(parts[name].labels, labels) for name in pictures},
+        network,
+        Card(class_names(dataset, labels), view, mean, std),
+        weights is not None,
+    )
+
+
+def batches(task: Task, part: str, compute: Compute, augmenting: Augment | None = None) -> Batches:
+    """Return a part's loader; what is only looked at has no gradients and fits twice as many."""
+    size = task.params.batch_size if augmenting else 2 * task.params.batch_size
+    stored, targets = task.pictures[part], task.targets[part]
+    return Batches(
+        stored, targets, task.card, compute.device, batch_size=size, augmenting=augmenting
+    )
+
+
+def view_of(params: Train) -> View:
+    """Return how the network of these params sees a picture."""
+    return View(params.size, params.channels, params.fit, params.margin, params.trim, params.invert)
+
+
+def statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of each channel, of values from 0 to 1."""
+    levels = np.zeros((pixels.shape[1], 256), np.int64)
+    for picture in pixels:
+        for channel, values in enumerate(picture):
+            levels[channel] += np.bincount(values.ravel(), minlength=256)
+    shares = levels / levels.sum(1, keepdims=True)
+    values = np.arange(256) / 255
+    mean = shares @ values
+    std = np.sqrt(np.maximum(shares @ values**2 - mean**2, 1e-6))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def purpose(task: Task) -> str:
+    """Return a hash of all that the outcome depends on."""
+    used = [
+        (part.sample_ids, part.content_ids, part.labels)
+        for part in (task.parts[name] for name in task.pictures)
+    ]
+    versions = [pipeline.__version__, torch.__version__]
+    text = json.dumps([task.params.model_dump(), used, versions])
+    return hashlib.sha256(text.encode()).hexdigest()

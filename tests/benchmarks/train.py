@@ -1,0 +1,313 @@
+"""How fast kalai trains, against fastai's usual loop and against what the device can multiply.
+
+    python tests/benchmarks/train.py                      drawn pictures at 64 pixels
+    python tests/benchmarks/train.py --check              the same, failing below the goals
+    python tests/benchmarks/train.py --size 224 --batch 256 --images 8192
+    python tests/benchmarks/train.py --reach 0.9 --data .. --dataset tamil --classes 20
+
+Both sides train the same ResNet34 from scratch on the same PNG files, one after the other in one
+run. fastai's side is what its documentation shows: image files, `Resize`, `aug_transforms`,
+a worker a core, Adam, fp16 on a GPU. Ours is what `kalai train` does. Images a second are those of
+whole training epochs, validation left out; the fastest epoch counts, since other work on the
+machine only ever adds. The ceiling is the rate of a large matrix product, divided by the
+operations of a forward and a backward pass.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+warnings.simplefilter("ignore")
+
+GOALS = {"cpu": 2.0, "cuda": 10.0}  # times fastai's loop
+REACH_GOAL = 3.0  # times sooner at an accuracy
+PEAK_SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the matrices; large enough to be fast
+
+
+def write_files(folder: Path, dataset: str) -> int:
+    """Write each sample of the train and valid parts as a PNG in part/label/; return how many."""
+    from pipeline.parts import read_parts
+    from pipeline.pictures import read_images
+
+    parts = read_parts(dataset)
+    for name in ("train", "valid"):
+        images = read_images(dataset, parts[name].sample_ids)
+        for place, (sample_id, label) in enumerate(
+            zip(parts[name].sample_ids, parts[name].labels, strict=True)
+        ):
+            path = folder / name / label / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(images[sample_id])
+    return len(parts["train"])
+
+
+def draw_world(images: int, size: int) -> str:
+    """Draw a dataset into the current folder."""
+    from tests.worlds import SHAPES, write_world
+
+    each = {"train": images // len(SHAPES), "valid": 8}
+    write_world(Path(), "shapes", dict.fromkeys(SHAPES, each), size=(size * 3 // 2, size * 5 // 4))
+    return "shapes"
+
+
+def some_classes(source: Path, dataset: str, count: int) -> str:
+    """Copy a real dataset into the current folder, with its first classes alone."""
+    import csv
+
+    folder = Path("data") / dataset
+    folder.mkdir(parents=True)
+    shutil.copy(source / "data" / dataset / "samples.parquet", folder)
+    with (source / "data" / dataset / "split.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = sorted({row["label"] for row in rows})[:count]
+    with (folder / "split.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["label"] in kept)
+    return dataset
+
+
+def stopwatch(device: Any) -> Any:
+    """Return a callback that keeps the seconds of each training epoch and when each one ended."""
+    import torch
+    from fastai.callback.core import Callback
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    class Stopwatch(Callback):
+        order = 100
+
+        def before_fit(self) -> None:
+            self.began = time.perf_counter()
+            self.epochs: list[float] = []
+            self.ends: list[float] = []
+
+        def before_train(self) -> None:
+            wait()
+            self.at = time.perf_counter()
+
+        def after_train(self) -> None:
+            wait()
+            self.epochs.append(time.perf_counter() - self.at)
+
+        def after_epoch(self) -> None:
+            self.ends.append(time.perf_counter() - self.began)
+
+    return Stopwatch()
+
+
+def ours(dataset: str, params: Any, epochs: int) -> tuple[Any, list[float], float]:
+    """Train as `kalai train` does; return stopwatch, accuracies, seconds before the first step."""
+    from pipeline.callbacks import History, Schedule
+    from pipeline.compute import choose
+    from pipeline.model import group_rates, make_learner
+    from pipeline.task import batches, read_task
+
+    began = time.perf_counter()
+    compute = choose(params)
+    task = read_task(dataset, params)
+    loaders = [batches(task, "train", compute, params.augment), batches(task, "valid", compute)]
+    learner = make_learner(loaders, task.network, params, compute, Path())
+    preparing = time.perf_counter() - began
+    watch, accuracies = stopwatch(compute.device), []
+    history = History(
+        len(task.labels),
+        lambda row: accuracies.append(float(row["accuracy"] or 0)),
+        lambda count, note: None,
+    )
+    cbs = [Schedule(params.seed, 0), history, watch]
+    learner.fit_one_cycle(epochs, group_rates(params.scratch_lr), cbs=cbs)
+    return watch, accuracies, preparing
+
+
+def stock(files: Path, params: Any, epochs: int) -> tuple[Any, list[float], float]:
+    """Train as fastai's documentation shows."""
+    import torch
+    from fastai.callback.core import Callback
+    from fastai.callback.progress import ProgressCallback
+    from fastai.callback.schedule import ParamScheduler  # noqa: F401  (gives fit_one_cycle)
+    from fastai.metrics import accuracy
+    from fastai.vision.augment import Resize, ResizeMethod, aug_transforms
+    from fastai.vision.data import ImageDataLoaders
+    from fastai.vision.learner import vision_learner
+    from torchvision.models import resnet34
+
+    from pipeline.compute import pick_device
+
+    began = time.perf_counter()
+    device = pick_device(params.device)
+    fit = ResizeMethod.Pad if params.fit == "pad" else ResizeMethod.Crop
+    loaders = ImageDataLoaders.from_folder(
+        files,
+        train="train",
+        valid="valid",
+        item_tfms=Resize(params.size, method=fit, pad_mode="border"),
+        batch_tfms=aug_transforms(do_flip=params.augment.flip > 0, size=params.size),
+        bs=min(params.batch_size, 64) if device.type == "cpu" else params.batch_size,
+        num_workers=os.cpu_count() if device.type == "cuda" else 0,
+        device=device,
+    )
+    learner = vision_learner(loaders, resnet34, pretrained=False, metrics=accuracy)
+    if device.type == "cuda":
+        learner.to_fp16()
+    learner.unfreeze()
+    watch, accuracies = stopwatch(device), []
+
+    class Keep(Callback):
+        order = 101
+
+        def after_epoch(self) -> None:
+            accuracies.append(float(self.learn.recorder.values[-1][-1]))
+
+    preparing = time.perf_counter() - began
+    learner.remove_cb(ProgressCallback)
+    with learner.no_logging():
+        learner.fit_one_cycle(epochs, 1e-3, cbs=[watch, Keep()])
+    del learner, loaders
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return watch, accuracies, preparing
+
+
+def ceiling(params: Any, classes: int) -> tuple[float, float, float]:
+    """Return operations an image, the device's measured rate a second, and images a second."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from pipeline.compute import choose
+    from pipeline.network import build
+
+    compute = choose(params)
+    with FlopCounterMode(display=False) as counter:
+        network = build(classes, params.channels)
+        network(torch.zeros(2, params.channels, params.size, params.size)).sum().backward()
+    operations = counter.get_total_flops() / 2
+    side = PEAK_SIDE[compute.device.type]
+    dtype = compute.dtype or torch.float32
+    left, right = (torch.randn(side, side, device=compute.device).to(dtype) for _ in range(2))
+    rate = 0.0
+    for _ in range(12):
+        began = time.perf_counter()
+        product = left @ right
+        if compute.device.type == "cuda":
+            torch.cuda.synchronize()
+        rate = max(rate, 2 * side**3 / (time.perf_counter() - began))
+    del product
+    return operations, rate, rate / operations
+
+
+def reached(watch: Any, accuracies: list[float], preparing: float, wanted: float) -> float | None:
+    """Return the seconds from the start until the first epoch that has the wanted accuracy."""
+    for end, accuracy in zip(watch.ends, accuracies, strict=True):
+        if accuracy >= wanted:
+            return float(preparing + end)
+    return None
+
+
+@click.command()
+@click.option("--size", default=64, show_default=True, help="Pixels.")
+@click.option("--batch", default=128, show_default=True, help="Ours; fastai's on a CPU is 64.")
+@click.option("--images", default=768, show_default=True, help="Drawn ones to train on.")
+@click.option("--epochs", default=2, show_default=True)
+@click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "mps", "cpu"]))
+@click.option("--data", type=click.Path(path_type=Path), help="A project with real samples.")
+@click.option("--dataset", default="tamil", help="Which of them; its params are used.")
+@click.option("--classes", default=20, show_default=True, help="Of them, so many.")
+@click.option("--reach", type=float, help="Time both sides to this validation accuracy, too.")
+@click.option("--check", is_flag=True, help="Fail below the goals.")
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures here.")
+def main(**options: Any) -> None:
+    """Compare."""
+    from pipeline.params import Augment, Train, load_params
+
+    params = Train(
+        size=options["size"],
+        batch_size=options["batch"],
+        frozen_epochs=0,
+        unfrozen_epochs=1,
+        augment=Augment(rotate=10, zoom=0.1, light=0.2, flip=0.5, min_area=0.75),
+        device=options["device"],
+    )
+    data = options["data"].resolve() if options["data"] else None
+    if data:
+        changes = {"size": options["size"], "batch_size": options["batch"]}
+        theirs = load_params(ROOT / "params.yaml").train[options["dataset"]]
+        params = theirs.model_copy(update=changes | {"device": options["device"]})
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        if data:
+            dataset = some_classes(data, options["dataset"], options["classes"])
+        else:
+            dataset = draw_world(options["images"], options["size"])
+        count = write_files(Path("files"), dataset)
+        figures = compare(dataset, params, count, options["epochs"], options["reach"])
+        os.chdir(ROOT)
+    if options["report"]:
+        options["report"].write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    failed = [what for what, (found, goal) in figures["goals"].items() if found < goal]
+    for what, (found, goal) in figures["goals"].items():
+        print(f"{what}: {found:.2f}, goal {goal:.2f}{'  FAILED' if what in failed else ''}")
+    if options["check"] and failed:
+        sys.exit(1)
+
+
+def compare(
+    dataset: str, params: Any, count: int, epochs: int, reach: float | None
+) -> dict[str, Any]:
+    """Run both sides, print what came out and return it."""
+    from pipeline.compute import choose
+    from pipeline.parts import classes_to_learn, read_parts
+
+    device = choose(params).device.type
+    classes = len(classes_to_learn(dataset, read_parts(dataset)))
+    figures: dict[str, Any] = {"device": str(choose(params)), "size": params.size, "count": count}
+    print(f"{figures['device']}; {count} images of {classes} classes at {params.size} pixels")
+    sides: dict[str, Callable[[], tuple[Any, list[float], float]]] = {
+        "fastai": lambda: stock(Path("files"), params, epochs),
+        "kalai": lambda: ours(dataset, params, epochs),
+    }
+    soonest: dict[str, float | None] = {}
+    for name, run in sides.items():
+        watch, accuracies, preparing = run()
+        seen = count // params.batch_size * params.batch_size if name == "kalai" else count
+        rate = seen / min(watch.epochs)
+        figures[name] = {"images_s": rate, "accuracies": accuracies, "preparing_s": preparing}
+        line = f"{name:8} {rate:10.1f} img/s, {preparing:.1f} s before the first step"
+        if reach:
+            soonest[name] = reached(watch, accuracies, preparing, reach)
+            figures[name]["reached_s"] = soonest[name]
+            line += f", {reach:.0%} after {soonest[name] or float('nan'):.0f} s"
+        print(line, flush=True)
+    operations, rate, most = ceiling(params, classes)
+    share = figures["kalai"]["images_s"] / most
+    figures["ceiling"] = {"flop_image": operations, "flop_s": rate, "images_s": most}
+    print(f"ceiling  {most:10.1f} img/s: {rate / 1e9:.0f} GFLOP/s, {operations / 1e9:.2f} an image")
+    print(f"kalai reaches {share:.0%} of it")
+    goals = {}
+    if device in GOALS:
+        times = figures["kalai"]["images_s"] / figures["fastai"]["images_s"]
+        goals["times fastai's rate"] = (times, GOALS[device])
+    if soonest.get("kalai") and soonest.get("fastai"):
+        sooner = (soonest["fastai"] or 0) / (soonest["kalai"] or 1)
+        goals[f"times sooner at {reach:.0%}"] = (sooner, REACH_GOAL)
+    figures["goals"] = goals
+    return figures
+
+
+if __name__ == "__main__":
+    main()

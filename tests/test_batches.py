@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.batches import Batches, seed_of
+from pipeline.network import Card, ClassName
+from pipeline.params import Augment
+from pipeline.pictures import Pictures, View
+
+CPU = torch.device("cpu")
+CARD = Card((ClassName("a", "A"), ClassName("b", "B")), View(8, 1, "pad"), (0.0,), (1.0,))
+
+
+def batches(count: int, batch_size: int = 4, augmenting: Augment | None = None) -> Batches:
+    pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros(
+        (1, 1, 8, 8), np.uint8
+    )
+    stored = Pictures(pixels, np.ones(count, np.float32))
+    targets = np.arange(count, dtype=np.int64) % 2
+    return Batches(stored, targets, CARD, CPU, batch_size=batch_size, augmenting=augmenting)
+
+
+def values(loader: Batches) -> list[int]:
+    return [round(float(value)) for x, _ in loader for value in x[:, 0, 4, 4] * 255]
+
+
+def test_what_is_watched_comes_whole_and_in_order() -> None:
+    loader = batches(11)
+    assert len(loader) == 3 and values(loader) == list(range(11))
+    assert [len(y) for _, y in loader] == [4, 4, 3]
+    assert len(batches(0)) == 0 and values(batches(0)) == []
+
+
+def test_what_is_trained_on_is_shuffled_by_the_epochs_seed_alone() -> None:
+    loader = batches(11, augmenting=Augment())
+    loader.epoch_seed = seed_of(8, 0, 1)
+    torch.manual_seed(1)
+    first = values(loader)
+    torch.manual_seed(2)
+    assert values(loader) == first
+    assert len(first) == len(set(first)) == 8  # whole batches: three wait for another epoch
+    assert first != sorted(first)
+    loader.epoch_seed = seed_of(8, 0, 2)
+    assert values(loader) != first
+    seen: set[int] = set()
+    for epoch in range(20):
+        loader.epoch_seed = seed_of(8, 0, epoch)
+        seen |= set(values(loader))
+    assert seen == set(range(11))
+
+
+def test_pictures_keep_their_targets() -> None:
+    for loader in (batches(11), batches(11, augmenting=Augment())):
+        for x, y in loader:
+            assert torch.equal((x[:, 0, 4, 4] * 255).round().long() % 2, y)
+
+
+def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
+    assert [len(y) for _, y in batches(3, augmenting=Augment())] == [3]
+
+
+def test_seeds_differ_by_all_that_they_are_for() -> None:
+    seeds = {seed_of(*what) for what in [(8, 0, 1), (8, 1, 0), (9, 0, 1), (8, 0, "1"), (80, 1)]}
+    assert len(seeds) == 5 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize(("whole", "halves"), [(16, [8, 4, 2]), (15, [5]), (12, [6, 3]), (7, [])])
+def test_half_a_batch_still_sees_the_same_pictures_in_the_same_order(
+    whole: int, halves: list[int]
+) -> None:
+    loader = batches(whole * 3 + 1, whole, Augment())
+    loader.epoch_seed = 5
+    seen = values(loader)
+    found = []
+    while loader.halve():
+        found.append(loader.bs)
+        assert values(loader) == seen and len(loader) * loader.bs == len(seen)
+    assert found == halves
