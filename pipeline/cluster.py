@@ -116,7 +116,7 @@ def workers(compute: Compute) -> Iterator[Cluster | None]:
         yield None
         return
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError as error:
         raise PipelineError(
             "params.yaml: compute.kind is dask, which is not installed: pip install 'kalai[scale]'"
@@ -124,19 +124,32 @@ def workers(compute: Compute) -> Iterator[Cluster | None]:
     if compute.storage is not None:
         shards.check(compute.storage)
     with ExitStack() as stack:
-        address: Any = compute.scheduler
-        if address is None:  # a process a worker, as Python's own code holds the GIL
-            address = LocalCluster(
-                n_workers=compute.workers, threads_per_worker=1, dashboard_address=None
-            )
-            stack.enter_context(address)
-        try:
-            client = stack.enter_context(Client(address, timeout=PATIENCE_S))
-            client.wait_for_workers(1, timeout=PATIENCE_S)
-        except (OSError, ValueError) as error:  # a timeout is an OSError
-            raise PipelineError(f"compute.scheduler: {compute.scheduler}: {error}") from error
+        if compute.scheduler is None:
+            client = stack.enter_context(started(compute.workers))
+        else:
+            try:
+                client = stack.enter_context(Client(compute.scheduler, timeout=PATIENCE_S))
+                client.wait_for_workers(1, timeout=PATIENCE_S)
+            except (OSError, ValueError) as error:  # a timeout is an OSError
+                raise PipelineError(f"compute.scheduler: {compute.scheduler}: {error}") from error
         _check_versions(client)
         yield Cluster(client, compute.storage)
+
+
+@contextmanager
+def started(count: int) -> Iterator[Client]:
+    """Give a client of `count` worker processes, started on this machine for the block."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        # Otherwise a worker that dies twice in 15 s, on a busy machine, is given up for ever.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        # A process a worker, as Python's own code holds the GIL.
+        LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0") as own,
+        Client(own) as client,
+    ):
+        yield client
 
 
 def _check_versions(client: Client) -> None:

@@ -106,3 +106,19 @@ def test_rejections_are_rows(project: Callable[..., Path]) -> None:
     assert text == (
         'sample_id,label,reason,detail,source\na/1,a,truncated,ends early,"http://x/""q"",y"\n'
     )
+
+
+def test_the_bytes_of_a_file_do_not_depend_on_how_rows_came_in(tmp_path: Path) -> None:
+    rows, path = [row(number) for number in range(23)], tmp_path / "some.parquet"
+    names = rows[0].keys()
+
+    def written(*cuts: int) -> bytes:
+        with writing_samples(path, row_group=4) as writer:
+            for start, end in zip((0, *cuts), (*cuts, len(rows)), strict=True):
+                writer.add_columns(
+                    {name: [each[name] for each in rows[start:end]] for name in names}
+                )
+        return path.read_bytes()
+
+    assert written() == written(1, 2, 3) == written(9) == written(4, 8, 17)
+    assert pq.ParquetFile(path).num_row_groups == 6
