@@ -21,13 +21,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
+
+from pipeline.bitmap import Bitmap, encode_tiff  # noqa: E402
+from pipeline.classes import class_table  # noqa: E402
+from pipeline.convert import Intake  # noqa: E402
+from pipeline.convert import convert as run  # noqa: E402
+from pipeline.handwriting import Drawing  # noqa: E402
+from pipeline.layout import walk  # noqa: E402
+from pipeline.render import Outline, Renderer  # noqa: E402
+from tests.archiving import Member, write_archive  # noqa: E402
+from tests.pens import pen_file  # noqa: E402
+
 REAL = ROOT.parent / "shared/data/tamil"
 
 GOAL = 4.0  # times the floor
@@ -36,18 +49,11 @@ MEMORY_GOAL_MB = 1000
 
 def floor(path: Path) -> int:
     """Decompress an archive and walk its members."""
-    from pipeline.layout import walk
-
     return sum(1 for member in walk(path) if member.data)
 
 
 def convert(path: Path) -> int:
     """Convert an archive, in a folder of its own."""
-    from pipeline.classes import class_table
-    from pipeline.convert import Intake
-    from pipeline.convert import convert as run
-    from pipeline.handwriting import Drawing
-
     path = path.resolve()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -58,40 +64,40 @@ def convert(path: Path) -> int:
     return samples
 
 
-def measured(job: Callable[[Path], int], path: Path) -> tuple[float, int, float]:
-    """Run a job in a fresh process: seconds, its answer, and the most memory a process had (MB)."""
-    answers, asked = multiprocessing.Pipe(False)
-    process = multiprocessing.Process(target=_measure, args=(job, path, asked))
+class Run(NamedTuple):
+    """What a job took."""
+
+    seconds: float
+    cpu_s: float  # of all its processes
+    memory_mb: float  # the first process and the largest of the others
+    answer: int
+
+
+def measured(job: Callable[[Path], int], path: Path) -> Run:
+    """Run a job in a fresh process."""
+    results, sent = multiprocessing.Pipe(False)
+    process = multiprocessing.Process(target=_measure, args=(job, path, sent))
     process.start()
-    asked.close()
+    sent.close()
     try:
-        answer: tuple[float, int, float] = answers.recv()
+        result: Run = results.recv()
     finally:
         process.join()
-    return answer
+    return result
 
 
-def _measure(job: Callable[[Path], int], path: Path, answer: object) -> None:
+def _measure(job: Callable[[Path], int], path: Path, results: Connection) -> None:
     sys.stderr = io.StringIO()  # no progress lines among the figures
     start = time.perf_counter()
-    result = job(path)
+    answer = job(path)
     seconds = time.perf_counter() - start
-    peaks = [
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    ]
-    answer.send((seconds, result, sum(peaks) / 1024))  # type: ignore[attr-defined]
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(usage.ru_utime + usage.ru_stime for usage in used)
+    results.send(Run(seconds, cpu, sum(usage.ru_maxrss for usage in used) / 1024, answer))
 
 
 def drawn(folder: Path, count: int) -> list[Path]:
     """Write an online and an offline archive of random walks, the size of real letters."""
-    import numpy as np
-
-    from pipeline.bitmap import Bitmap, encode_tiff
-    from pipeline.render import Outline, Renderer
-    from tests.archiving import Member, write_archive
-    from tests.pens import pen_file
-
     chance = np.random.default_rng(8)
 
     def strokes() -> list[np.ndarray]:
@@ -119,19 +125,18 @@ def drawn(folder: Path, count: int) -> list[Path]:
 
 def compare(path: Path, rounds: int) -> dict[str, Any]:
     """Measure one archive."""
-    floors, converts = [], []
-    for _ in range(rounds):
-        floors.append(measured(floor, path))
-        converts.append(measured(convert, path))
-    least, most = min(floors)[0], min(converts)
+    pairs = [(measured(floor, path), measured(convert, path)) for _ in range(rounds)]
+    least, fastest = min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
     return {
         "archive": path.name,
-        "letters": most[1],
-        "floor_s": round(least, 2),
-        "convert_s": round(most[0], 2),
-        "letters_per_s": round(most[1] / most[0]),
-        "times_the_floor": round(most[0] / least, 2),
-        "memory_mb": round(max(run[2] for run in converts)),
+        "letters": fastest.answer,
+        "floor_s": round(least.seconds, 2),
+        "convert_s": round(fastest.seconds, 2),
+        "letters_per_s": round(fastest.answer / fastest.seconds),
+        "times_the_floor": round(fastest.seconds / least.seconds, 2),
+        "floor_cpu_s": round(min(pair[0].cpu_s for pair in pairs), 2),
+        "convert_cpu_s": round(min(pair[1].cpu_s for pair in pairs), 2),
+        "memory_mb": round(max(pair[1].memory_mb for pair in pairs)),
     }
 
 
