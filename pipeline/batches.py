@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch import Tensor
 from pipeline import augment
 from pipeline.network import Card, normaliser
 from pipeline.params import Augment
-from pipeline.pictures import Pictures
+from pipeline.pictures import Pictures, Pixels
 
 
 def seed_of(*identity: object) -> int:
@@ -42,7 +44,7 @@ class Batches:
         self.card, self.device, self.augmenting = card, device, augmenting
         self.n = len(targets)
         self.whole = self.bs = max(1, min(batch_size, self.n))
-        self.pixels = resident(stored.pixels, device)
+        self.pixels, self.place = resident(stored.pixels, device)
         self.aspects = torch.from_numpy(stored.aspects)
         self.targets = torch.from_numpy(targets).to(device)
         self.epoch_seed = 0  # set before every epoch
@@ -58,6 +60,10 @@ class Batches:
         smaller = [each for each in range(2, self.bs // 2 + 1) if self.whole % each == 0]
         self.bs = max(smaller, default=self.bs)
         return bool(smaller)
+
+    def __str__(self) -> str:
+        """Say where the pictures are, and how much they take."""
+        return f"{self.n} pictures, {self.pixels.nbytes / 1e9:.2f} GB, {self.place}"
 
     def to(self, device: torch.device) -> None:
         """Accept fastai's call; everything is in its place since the beginning."""
@@ -82,13 +88,22 @@ class Batches:
             yield values * scale + shift, self.targets[picked.to(self.device)]
 
 
-def resident(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Put pictures where batches are taken from fastest: the device, while half of it is free."""
-    array = np.asarray(pixels)
-    if device.type == "cpu":
-        return torch.from_numpy(np.array(array))
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**32
-    if array.nbytes < free / 2:  # the network and its activations need the rest
-        return torch.from_numpy(np.array(array)).to(device)
-    host = torch.from_numpy(np.array(array))
-    return host.pin_memory() if device.type == "cuda" else host
+def resident(pixels: Pixels, device: torch.device) -> tuple[Tensor, str]:
+    """Put pictures where batches are taken from fastest; return them and that place.
+
+    On the device while they take less than half of what is free there; else in memory (pinned,
+    for a GPU to read from) while they take less than half of it; else they stay in the cache file,
+    mapped. The network, its activations and the other processes need the other halves.
+    """
+    size = pixels.nbytes
+    if device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2:
+        return torch.from_numpy(np.array(pixels)).to(device), "on the device"
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size < memory / 2:
+        there = torch.from_numpy(np.array(pixels))
+        if device.type == "cuda":
+            return there.pin_memory(), "in memory, pinned"
+        return there.to(device), "in memory"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it cannot be written to: it is not
+        return torch.from_numpy(pixels), "mapped from the cache file"

@@ -39,6 +39,7 @@ PREDICTIONS = pa.schema(
     }
 )
 CONFUSED_SHOWN = 100  # pairs; the confusion matrix has the rest
+GROUP_AT_LEAST = 5  # samples; fewer say nothing of a hand or a source
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def evaluate(dataset: str, params: Evaluate) -> None:
         judged.append(Judged(name, part, places(part.labels, labels), calibrated, softmax(logits)))
     write_predictions(dataset, judged, labels)
     write_reports(dataset, judged[-1] if len(judged[-1].part) else judged[0], card)
+    write_groups(dataset, judged)
     write_top_losses(dataset, judged, card, params.top_losses)
     write_json(reports_folder(dataset) / "evaluate.json", metrics(judged, card))
 
@@ -96,7 +98,28 @@ def metrics(judged: Sequence[Judged], card: Card) -> dict[str, Any]:
         if len(part.actual):
             before = summary(part.as_trained, part.actual)["calibration_error"]
             found[part.name]["calibration_error_as_trained"] = before
+        shares = [right / count for _, count, right in by_group(part)]
+        if shares:
+            low, middle, high = np.quantile(shares, (0, 0.5, 1)).tolist()
+            group = {"count": len(shares), "lowest": low, "median": middle, "highest": high}
+            found[part.name]["accuracy_by_group"] = group
     return found
+
+
+def by_group(part: Judged) -> list[tuple[str, int, int]]:
+    """Return (group, samples, right) of each writer or source, where these are known."""
+    is_right = part.probabilities.argmax(1) == part.actual
+    counts: dict[str, list[int]] = {}
+    for group, right in zip(part.part.groups, is_right, strict=True):
+        if group:
+            count = counts.setdefault(group, [0, 0])
+            count[0] += 1
+            count[1] += int(right)
+    return [
+        (group, count, right)
+        for group, (count, right) in sorted(counts.items())
+        if count >= GROUP_AT_LEAST
+    ]
 
 
 def write_predictions(dataset: str, judged: Sequence[Judged], labels: list[str]) -> None:
@@ -141,6 +164,17 @@ def write_reports(dataset: str, shown: Judged, card: Card) -> None:
     ]
     write_csv(folder / "per_class.csv", ("label", "name", "romanised", *measures), table)
     plots.draw_calibration(folder / "calibration.png", shown.probabilities, shown.actual)
+
+
+def write_groups(dataset: str, judged: Sequence[Judged]) -> None:
+    """Write each writer's or source's accuracy."""
+    rows = [
+        (part.name, group, count, right, right / count)
+        for part in judged
+        for group, count, right in by_group(part)
+    ]
+    path = reports_folder(dataset) / "evaluate" / "per_group.csv"
+    write_csv(path, ("part", "group", "count", "right", "accuracy"), rows)
 
 
 def _names(card: Card, *places: int) -> list[str]:

@@ -70,6 +70,8 @@ def train(dataset: str, params: Train) -> None:
         compute,
         folder,
     )
+    for part in learner.dls:
+        print(part, file=sys.stderr, flush=True)
     state = load_state(folder / "state.pt", purpose(task))
     if state.history:
         print(f"going on after epoch {len(state.history)}", file=sys.stderr, flush=True)

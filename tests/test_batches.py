@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from pipeline.batches import Batches, seed_of
+from pipeline.batches import Batches, resident, seed_of
 from pipeline.network import Card, ClassName
 from pipeline.params import Augment
 from pipeline.pictures import Pictures, View
@@ -78,3 +81,14 @@ def test_half_a_batch_still_sees_the_same_pictures_in_the_same_order(
         found.append(loader.bs)
         assert values(loader) == seen and len(loader) * loader.bs == len(seen)
     assert found == halves
+
+
+def test_what_does_not_fit_into_memory_stays_in_its_file(tmp_path: Path) -> None:
+    # sparse: the file takes no room, and neither does what is never read
+    count = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    shape = (count, 1, 1024, 1024)
+    np.lib.format.open_memmap(tmp_path / "huge.npy", "w+", np.uint8, shape)[-1] = 7
+    pixels, place = resident(np.load(tmp_path / "huge.npy", mmap_mode="r"), CPU)
+    assert place == "mapped from the cache file"
+    assert pixels[torch.tensor([count - 1, 0]), 0, 0, 0].tolist() == [7, 0]
+    assert resident(np.zeros((3, 1, 8, 8), np.uint8), CPU)[1] == "in memory"

@@ -61,13 +61,13 @@ def test_it_finds_again_what_the_training_measured(project: Project) -> None:
 
 def test_reports_and_predictions_agree_with_each_other(project: Project) -> None:
     root = project()
-    write_world(root, "shapes", {shape: {"train": 2, "valid": 4, "test": 6} for shape in SHAPES})
+    write_world(root, "shapes", {shape: {"train": 2, "valid": 2, "test": 7} for shape in SHAPES})
     untrained(root, "shapes", sorted(SHAPES))
     evaluate("shapes", CPU)
     table = pq.read_table(root / "data" / "shapes" / "predictions.parquet")
     assert table.schema.equals(PREDICTIONS)
     predictions = table.to_pylist()
-    assert [row["part"] for row in predictions].count("test") == 24
+    assert [row["part"] for row in predictions].count("test") == 28
     for row in predictions:
         assert row["top3"][0] == row["predicted"] and len(set(row["top3"])) == 3
         assert row["label_probability"] <= row["probability"] <= 1
@@ -79,11 +79,18 @@ def test_reports_and_predictions_agree_with_each_other(project: Project) -> None
     pairs = [(row["actual"], row["predicted"]) for row in rows(folder / "confusion.csv")]
     assert pairs == [(row["label"], row["predicted"]) for row in test]
     confused = rows(folder / "most_confused.csv")
-    assert sum(int(row["count"]) for row in confused) == 24 - right
+    assert sum(int(row["count"]) for row in confused) == 28 - right
     assert all(row["actual"] != row["predicted"] for row in confused)
     classes = rows(folder / "per_class.csv")
     assert [row["label"] for row in classes] == sorted(SHAPES)
     assert sum(int(row["right"]) for row in classes) == right
+    groups = rows(folder / "per_group.csv")
+    assert {row["group"] for row in groups} == {f"writer{n}" for n in range(5)}
+    assert {row["part"] for row in groups} == {"test"}  # valid has too few of each
+    assert sum(int(row["count"]) for row in groups) == 28
+    assert sum(int(row["right"]) for row in groups) == right
+    spread = metrics_of(root)["test"]["accuracy_by_group"]
+    assert spread["count"] == 5 and spread["lowest"] <= spread["median"] <= spread["highest"]
     top = rows(folder / "top_losses.csv")
     assert len(top) == 9
     by_loss = sorted(predictions, key=lambda row: -row["loss"])
