@@ -382,12 +382,11 @@ def _key_of(location: tuple[int | str, ...], values: Any, *, is_missing: bool) -
     """Return the dotted key; pydantic's location also names the branches of a union."""
     parts = []
     for part in location:
-        if (isinstance(values, Mapping) and part in values) or (
-            isinstance(values, list) and isinstance(part, int)
-        ):
+        try:
             values = values[part]
-        elif not is_missing or part != location[-1]:
-            continue
+        except (KeyError, IndexError, TypeError):
+            if not is_missing or part != location[-1]:
+                continue
         parts.append(str(part))
     return ".".join(parts)
 
