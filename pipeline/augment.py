@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.network import outside
 from pipeline.params import Augment
 from pipeline.pictures import View
 
@@ -66,22 +67,16 @@ def draw(params: Augment, view: View, aspects: Tensor, generator: torch.Generato
     zoom = (1 + params.zoom) ** uniform(1)
     stretch = (1 + params.aspect) ** uniform(0.5)
     flip = 1 - 2 * (torch.rand(count, generator=generator) < params.flip).float()
-    angle, shear = torch.deg2rad(uniform(params.rotate)), uniform(params.shear)
-    cos, sin = angle.cos(), angle.sin()
-    half_width, half_height = flip * width * zoom * stretch, height * zoom / stretch
-    columns = [
-        torch.stack([half_width * cos, half_height * (shear * cos - sin)], 1),
-        torch.stack([half_width * sin, half_height * (shear * sin + cos)], 1),
-    ]
-    centre_x = room_x * uniform(1) + 2 * width * uniform(params.shift)
-    centre_y = room_y * uniform(1) + 2 * height * uniform(params.shift)
-    theta = torch.stack(
-        [
-            torch.cat([columns[0], centre_x[:, None]], 1) / aspects[:, None],
-            torch.cat([columns[1], centre_y[:, None]], 1),
-        ],
-        1,
+    theta = matrices(
+        torch.deg2rad(uniform(params.rotate)),
+        uniform(params.shear),
+        (flip * width * zoom * stretch, height * zoom / stretch),
+        (
+            room_x * uniform(1) + 2 * width * uniform(params.shift),
+            room_y * uniform(1) + 2 * height * uniform(params.shift),
+        ),
     )
+    theta[:, 0] /= aspects[:, None]
     light = elastic = stroke = None
     if params.light:
         light = torch.stack([(1 + params.light) ** uniform(1), uniform(params.light / 2)], 1)
@@ -91,6 +86,39 @@ def draw(params: Augment, view: View, aspects: Tensor, generator: torch.Generato
     if params.stroke:
         stroke = uniform(params.stroke)
     return Draws(theta, light, elastic, stroke)
+
+
+def matrices(
+    angle: Tensor, shear: Tensor, size: tuple[Tensor, Tensor], centre: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Return (n, 2, 3) of windows into pictures: turned by `angle` (radians), slanted, of a size
+    and centre in half sides; each argument is (n,)."""
+    cos, sin = angle.cos(), angle.sin()
+    rows = [
+        torch.stack([size[0] * cos, size[1] * (shear * cos - sin), centre[0]], 1),
+        torch.stack([size[0] * sin, size[1] * (shear * sin + cos), centre[1]], 1),
+    ]
+    return torch.stack(rows, 1)
+
+
+def fixed_views(params: Augment) -> tuple[tuple[float, ...], ...]:
+    """Return the windows of test-time augmentation, six numbers each, the plain one first.
+
+    Each turn, slant and zoom of training is tried at a third, both ways; all of them mirrored,
+    too, where training mirrors.
+    """
+    third = [params.rotate / 3, params.shear / 3, params.zoom / 3]
+    tried = [[0.0, 0.0, 0.0]]
+    for place, amount in enumerate(third):
+        if amount:
+            tried += [[way * amount * (at == place) for at in range(3)] for way in (-1, 1)]
+    angle, shear, zoom = torch.tensor(tried).unbind(1)
+    side, middle = torch.exp(zoom), torch.zeros(len(tried))
+    theta = matrices(torch.deg2rad(angle), shear, (side, side), (middle, middle))
+    if params.flip:
+        mirror = torch.tensor([[-1.0, 1, 1], [-1, 1, 1]])
+        theta = torch.cat([theta, theta * mirror])
+    return tuple(tuple(round(value, 6) for value in window.flatten().tolist()) for window in theta)
 
 
 def apply(pixels: Tensor, draws: Draws, view: View) -> Tensor:
@@ -105,9 +133,8 @@ def apply(pixels: Tensor, draws: Draws, view: View) -> Tensor:
             draws.elastic, (view.size, view.size), mode="bicubic", align_corners=True
         )
         grid = grid + bent.permute(0, 2, 3, 1)
-    outside = "zeros" if view.fit == "pad" else "reflection"
     pixels = functional.grid_sample(
-        pixels, grid, mode="bilinear", padding_mode=outside, align_corners=False
+        pixels, grid, mode="bilinear", padding_mode=outside(view), align_corners=False
     )
     if draws.stroke is not None:
         amount = draws.stroke.view(-1, 1, 1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ class Card:
     view: View
     mean: tuple[float, ...]  # of the channels, of values from 0 to 1
     std: tuple[float, ...]
+    tta: tuple[tuple[float, ...], ...] = ()  # windows, 2 x 3 each, that are averaged; (): plain
     temperature: float = 1.0  # divides the logits; fitted on the validation part
     made: dict[str, Any] = field(default_factory=dict)  # data, versions, seed, metrics
 
@@ -137,6 +138,7 @@ def load_model(folder: Path) -> tuple[nn.Sequential, Card]:
             view=View(**values.pop("view")),
             mean=tuple(values.pop("mean")),
             std=tuple(values.pop("std")),
+            tta=tuple(tuple(window) for window in values.pop("tta")),
             **values,
         )
         network = build(len(card.classes), card.view.channels)
@@ -164,12 +166,33 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Return (count, classes) logits of (count, channels, size, size) uint8 pictures.
 
-    float32 throughout: the same numbers on every machine, up to rounding.
+    The mean over the card's windows, if it has any (test-time augmentation). float32 throughout:
+    the same numbers on every machine, up to rounding.
     """
     network = network.to(device).eval()
     scale, shift = normaliser(card, device)
     logits = np.empty((len(pixels), len(card.classes)), np.float32)
     for start in range(0, len(pixels), batch_size):
         batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(device)
-        logits[start : start + batch_size] = network(batch * scale + shift).float().cpu().numpy()
+        looks = [
+            network(seen * scale + shift).float() for seen in windows(batch, card.tta, card.view)
+        ]
+        logits[start : start + batch_size] = torch.stack(looks).mean(0).cpu().numpy()
     return logits
+
+
+def outside(view: View) -> str:
+    """Say what comes in from outside a picture: nothing where it is padded, else its mirror."""
+    return "zeros" if view.fit == "pad" else "reflection"
+
+
+def windows(batch: Tensor, tta: tuple[tuple[float, ...], ...], view: View) -> Iterator[Tensor]:
+    """Give a batch as it is, or as it looks through each window."""
+    if not tta:
+        yield batch
+    for window in tta:
+        theta = torch.tensor(window, device=batch.device).view(1, 2, 3).expand(len(batch), 2, 3)
+        grid = nn.functional.affine_grid(theta, list(batch.shape), align_corners=False)
+        yield nn.functional.grid_sample(
+            batch.float(), grid, mode="bilinear", padding_mode=outside(view), align_corners=False
+        )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pipeline
+from pipeline.augment import fixed_views
 from pipeline.batches import Batches
 from pipeline.compute import Compute
 from pipeline.network import IMAGENET, Card, build, load_body
@@ -64,7 +65,13 @@ def read_task(dataset: str, params: Train) -> Task:
         pictures,
         {name: places(parts[name].labels, labels) for name in pictures},
         network,
-        Card(class_names(dataset, labels), view, mean, std),
+        Card(
+            class_names(dataset, labels),
+            view,
+            mean,
+            std,
+            tta=fixed_views(params.augment) if params.tta else (),
+        ),
         weights is not None,
     )
 

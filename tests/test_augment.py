@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 
-from pipeline.augment import apply, draw
+from pipeline.augment import apply, draw, fixed_views
 from pipeline.params import Augment
 from pipeline.pictures import View
 
@@ -135,3 +136,13 @@ def test_bends_move_pixels_a_little() -> None:
     little = changed(view, pixels, elastic=0.01)
     much = changed(view, pixels, elastic=0.05)
     assert 0 < (little - pixels).abs().mean() < (much - pixels).abs().mean()
+
+
+def test_fixed_views_are_a_third_of_what_training_does_the_plain_one_first() -> None:
+    views = fixed_views(Augment(rotate=12, zoom=0.15, shear=0.3, shift=0.1, light=0.2))
+    assert len(views) == 7 and views[0] == (1, 0, 0, 0, 1, 0)
+    turned = views[2]
+    assert math.degrees(math.asin(turned[3])) == pytest.approx(4, abs=1e-3)
+    assert len(fixed_views(Augment())) == 1
+    mirrored = fixed_views(Augment(zoom=0.1, flip=0.5))
+    assert len(mirrored) == 6 and mirrored[3] == (-1, 0, 0, 0, 1, 0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ CLASSES = (ClassName("a", "Aye"), ClassName("042", "கா", "kā"), ClassName("
 
 def card(channels: int = 1) -> Card:
     view = View(32, channels, "pad", margin=2, trim=True, invert=True)  # type: ignore[arg-type]
-    return Card(CLASSES, view, (0.1,) * channels, (0.3,) * channels, 1.5, {"seed": 8})
+    return Card(CLASSES, view, (0.1,) * channels, (0.3,) * channels, ((1.0, 0, 0, 0, 1, 0),), 1.5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -115,3 +116,19 @@ def test_a_model_that_is_missing_damaged_or_of_another_kind_is_one_line(tmp_path
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(PipelineError, match="not a model of kalai's"):
         load_model(tmp_path)
+
+
+def test_windows_are_averaged_and_the_plain_one_alone_changes_nothing() -> None:
+    network = build(3, channels=1).eval()
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 1, 32, 32), np.uint8)
+    cpu = torch.device("cpu")
+    plain, mirrored = (1.0, 0, 0, 0, 1, 0), (-1.0, 0, 0, 0, 1, 0)
+    alone = predict_logits(network, pixels, card(), cpu)
+    through = [
+        predict_logits(network, pixels, replace(card(), tta=windows), cpu)
+        for windows in [(plain,), (mirrored,), (plain, mirrored)]
+    ]
+    assert np.allclose(alone, through[0], atol=1e-4)
+    other = predict_logits(network, pixels[..., ::-1], card(), cpu)
+    assert np.allclose(other, through[1], atol=1e-4)
+    assert np.allclose((alone + other) / 2, through[2], atol=1e-4)
