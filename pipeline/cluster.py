@@ -162,18 +162,25 @@ def _check_versions(client: Client) -> None:
         for name, its in found.items():
             if its != here[name]:
                 raise PipelineError(
-                    f"worker {worker} has {name} {its}, this machine {here[name]}; "
-                    "results would differ"
+                    f"worker {worker} has {name} {its}, this machine {here[name]}: results "
+                    "could differ; start the workers again with the same"
                 )
 
 
 def versions() -> dict[str, str]:
     """Return what decides results: of Python, of packages and of this one's code."""
+    return {
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: version(name) for name in _DECISIVE},
+        "kalai's code": _CODE,
+    }
+
+
+def _code() -> str:
     code = hashlib.sha256()
     for module in sorted(Path(__file__).parent.glob("*.py")):
         code.update(module.read_bytes())
-    return {
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        **{name: version(name) for name in _DECISIVE},
-        "kalai's code": code.hexdigest()[:12],
-    }
+    return code.hexdigest()[:12]
+
+
+_CODE = _code()  # as it was when this process began: a worker does not see a later edit

@@ -16,7 +16,7 @@ from pipeline.shards import (
     publish,
     read_shard,
     shard_at,
-    shards,
+    shards_in,
     write_shard,
 )
 
@@ -42,7 +42,7 @@ def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known
         left.difference_update(found)
         return len(found)
 
-    there = shards(url)  # what an earlier run, or one that was killed, has hashed
+    there = shards_in(url)  # what an earlier run, or one that was killed, has hashed
     first = next_shard(there)
     with Progress(f"hash ({kind.name})", total=len(missing)) as progress:
         progress.advance(sum(map(take, there)))
@@ -63,7 +63,7 @@ def _row_groups(
     samples, left = samples_path(dataset).absolute(), set(missing)
     if cluster.storage is not None:
         publish(samples, cluster.url(dataset, "samples"))
-        published = shards(cluster.url(dataset, "samples"))
+        published = shards_in(cluster.url(dataset, "samples"))
     with opened(str(samples)) as file:
         for group in range(file.num_row_groups):
             wanted = left.intersection(ids_of(file, group))

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline import pairs
 from pipeline.cluster import Cluster
 from pipeline.pairs import U64, Found, Pairs, Plan
-from pipeline.shards import read_shard, shard_at, shards, write_shard
+from pipeline.shards import read_shard, shard_at, shards_in, write_shard
 
 SPREAD_FROM = 200_000  # values; fewer are searched here in the time that sending them takes
 SHARD = 1 << 20  # values a shard: 8 MB, and 8 MB a mask when exploded
@@ -46,7 +46,7 @@ def near_values(cluster: Cluster, dataset: str, values: U64, within: int) -> Pai
             table = pa.table({"value": values[start : start + SHARD]})
             write_shard(shard_at(url, number), table)
         for first in range(0, len(choices), MASKS):
-            found += _pass(cluster, shards(url), plan, choices[first : first + MASKS])
+            found += _pass(cluster, shards_in(url), plan, choices[first : first + MASKS])
     return pairs.placed(values, found)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,14 +27,14 @@ def shard_at(url: str, number: int) -> str:
     return f"{url}/part-{number:06}.parquet"
 
 
-def shards(url: str) -> list[str]:
+def shards_in(url: str) -> list[str]:
     """Return the URLs of the shards under a URL in their order; none where there is nothing."""
-    system, folder = _at(url)
-    system.invalidate_cache()  # object stores remember listings, and workers write elsewhere
-    try:
-        names = [path.rpartition("/")[2] for path in system.ls(folder, detail=False)]
-    except FileNotFoundError:
-        return []
+    with _store(url) as (system, folder):
+        system.invalidate_cache()  # object stores remember listings, and workers write elsewhere
+        try:
+            names = [path.rpartition("/")[2] for path in system.ls(folder, detail=False)]
+        except FileNotFoundError:
+            return []
     found = filter(None, map(_PART.fullmatch, names))
     return [shard_at(url, number) for number in sorted(int(match[1]) for match in found)]
 
@@ -54,13 +54,14 @@ def write_shard(shard: str, table: pa.Table) -> None:
 @contextmanager
 def opened(file: str) -> Iterator[pq.ParquetFile]:
     """Give a shard, or any Parquet file, to read parts of. Raises PipelineError when it is none."""
-    system, path = _at(file)
-    with system.open(path, "rb") as stream:
-        source: BinaryIO = stream
+    with _store(file) as (system, path):
+        stream = system.open(path, "rb")
+    with stream:
         try:
-            yield pq.ParquetFile(source)
+            source = pq.ParquetFile(stream)
         except pa.ArrowException as error:
             raise PipelineError(f"{file}: not a Parquet file: {error}") from error
+        yield source
 
 
 def read_shard(shard: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -72,18 +73,17 @@ def read_shard(shard: str, columns: Sequence[str] | None = None) -> pa.Table:
 def take_shard(shard: str) -> pa.Table:
     """Return the rows of a shard and remove it."""
     table = read_shard(shard)
-    system, path = _at(shard)
-    system.rm_file(path)
+    _remove(shard)
     return table
 
 
 def clear(url: str) -> None:
     """Remove the shards under a URL, and what says that they are whole before any of them."""
-    system, folder = _at(url)
-    if system.exists(f"{folder}/{_WHOLE}"):
-        system.rm_file(f"{folder}/{_WHOLE}")
-    for shard in shards(url):
-        system.rm_file(_at(shard)[1])
+    with _store(f"{url}/{_WHOLE}") as (system, path):
+        if system.exists(path):
+            system.rm_file(path)
+    for shard in shards_in(url):
+        _remove(shard)
 
 
 def publish(file: Path, url: str) -> None:
@@ -91,10 +91,10 @@ def publish(file: Path, url: str) -> None:
 
     Does nothing where they do already; a set that was left half written is written again.
     """
-    system, folder = _at(url)
     digest = sha256_of(file).encode()
-    if system.exists(f"{folder}/{_WHOLE}") and system.cat_file(f"{folder}/{_WHOLE}") == digest:
-        return
+    with _store(f"{url}/{_WHOLE}") as (system, path):
+        if system.exists(path) and system.cat_file(path) == digest:
+            return
     clear(url)
     with pq.ParquetFile(file) as source:
         for number in range(source.num_row_groups):
@@ -106,33 +106,45 @@ def check(url: str) -> None:
     """Write and remove a small object. Raises PipelineError with what a store says against it."""
     try:
         _put(f"{url}/.kalai", b"")
-        system, path = _at(f"{url}/.kalai")
-        system.rm_file(path)
-    except PipelineError:
-        raise
-    except Exception as error:  # every store has its own kinds
-        raise PipelineError(f"compute.storage: {url}: {error or type(error).__name__}") from error
-
-
-def _at(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it."""
-    try:
-        from fsspec.core import url_to_fs
-
-        return url_to_fs(url)
-    except ImportError as error:
-        raise PipelineError(f"{url}: {error}; pip install 'kalai[scale]'") from error
-    except ValueError as error:
-        raise PipelineError(f"{url}: {error}") from error
+        _remove(f"{url}/.kalai")
+    except OSError as error:
+        raise PipelineError(f"compute.storage: {url}: {error}") from error
 
 
 def _put(url: str, data: bytes) -> None:
     """Write an object whole or not at all, as stores do and a disk does by renaming."""
-    system, path = _at(url)
-    from fsspec.implementations.local import LocalFileSystem
+    with _store(url) as (system, path):
+        from fsspec.implementations.local import LocalFileSystem
 
-    if isinstance(system, LocalFileSystem):
-        with replacing(Path(path)) as temporary:
-            temporary.write_bytes(data)
-    else:
-        system.pipe_file(path, data)
+        if isinstance(system, LocalFileSystem):
+            with replacing(Path(path)) as temporary:
+                temporary.write_bytes(data)
+        else:
+            system.pipe_file(path, data)
+
+
+def _remove(url: str) -> None:
+    with _store(url) as (system, path):
+        system.rm_file(path)
+
+
+@contextmanager
+def _store(url: str) -> Iterator[tuple[Any, str]]:
+    """Give the file system of a URL and the path in it.
+
+    Raises PipelineError where there is none, and of whatever else than an OSError it raises.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        found: tuple[Any, str] = url_to_fs(url)
+    except ImportError as error:
+        raise PipelineError(f"{url}: {error}; pip install 'kalai[scale]'") from error
+    except ValueError as error:
+        raise PipelineError(f"{url}: {error}") from error
+    try:
+        yield found
+    except (OSError, PipelineError):
+        raise
+    except Exception as error:  # every store has its own kinds
+        raise PipelineError(f"{url}: {type(error).__name__}: {error}") from error

@@ -222,7 +222,7 @@ def test_dedupe(twice: Callable[..., Any], bucket: str, where: str) -> None:
     there = twice(photos, dedupe.main, "dances", kill=kill, storage=storage, **WITH_MIRROR)
     assert "data/dances/cache/phash.parquet" in there
     if storage:
-        assert len(shards.shards(f"{storage}/dances/samples")) == 7, "of 25 samples, 4 each"
+        assert len(shards.shards_in(f"{storage}/dances/samples")) == 7, "of 25 samples, 4 each"
 
 
 def test_what_a_storage_knows_is_not_hashed_again(
@@ -268,7 +268,7 @@ def test_pairs(
         ours, theirs = getattr(there, name), getattr(here, name)
         assert ours.dtype == theirs.dtype
         assert np.array_equal(ours, theirs), name
-    assert not shards.shards(Cluster(control).url("dances", "values"))
+    assert not shards.shards_in(Cluster(control).url("dances", "values"))
 
 
 def test_few_or_equal_values_stay_here(control: Client) -> None:

@@ -19,6 +19,7 @@ from pipeline.shards import (
     publish,
     read_shard,
     shard_at,
+    shards_in,
     take_shard,
     write_shard,
 )
@@ -40,11 +41,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_shards_come_back_in_the_order_of_their_numbers(url: str) -> None:
-    assert shards.shards(url) == []
+    assert shards_in(url) == []
     assert next_shard([]) == 0
     for number in (1_000_000, 11, 2, 0):
         write_shard(shard_at(url, number), numbers(number, number + 1))
-    there = shards.shards(url)
+    there = shards_in(url)
     assert [read_shard(shard)["n"][0].as_py() for shard in there] == [0, 2, 11, 1_000_000]
     assert next_shard(there) == 1_000_001, "a gap is no place for a new one"
     assert read_shard(there[0], ["text"]).to_pydict() == {"text": ["0", "1"]}
@@ -54,16 +55,16 @@ def test_a_shard_written_twice_is_one(url: str) -> None:
     for _ in range(2):
         write_shard(shard_at(url, 3), numbers(7))
     write_shard(shard_at(url, 3), numbers(8, 9))
-    assert shards.shards(url) == [shard_at(url, 3)]
+    assert shards_in(url) == [shard_at(url, 3)]
     assert take_shard(shard_at(url, 3)).equals(numbers(8, 9))
-    assert shards.shards(url) == []
+    assert shards_in(url) == []
 
 
 def test_a_published_file_is_written_once_a_shard_a_row_group(url: str, tmp_path: Path) -> None:
     file = tmp_path / "samples.parquet"
     pq.write_table(numbers(*range(10)), file, row_group_size=4)
     publish(file, url)
-    there = shards.shards(url)
+    there = shards_in(url)
     assert [read_shard(shard)["n"].to_pylist() for shard in there] == [
         [0, 1, 2, 3],
         [4, 5, 6, 7],
@@ -74,7 +75,7 @@ def test_a_published_file_is_written_once_a_shard_a_row_group(url: str, tmp_path
     assert read_shard(there[0])["n"].to_pylist() == [100], "the same file was not sent again"
     pq.write_table(numbers(1, 2), file)
     publish(file, url)
-    assert [read_shard(shard)["n"].to_pylist() for shard in shards.shards(url)] == [[1, 2]]
+    assert [read_shard(shard)["n"].to_pylist() for shard in shards_in(url)] == [[1, 2]]
 
 
 def test_a_half_written_set_is_not_believed(
@@ -96,13 +97,13 @@ def test_a_half_written_set_is_not_believed(
         publish(file, url)
     monkeypatch.undo()
     publish(file, url)
-    assert [read_shard(shard)["n"].to_pylist() for shard in shards.shards(url)] == [
+    assert [read_shard(shard)["n"].to_pylist() for shard in shards_in(url)] == [
         [10, 11],
         [12, 13],
         [14, 15],
     ]
     clear(url)
-    assert shards.shards(url) == []
+    assert shards_in(url) == []
 
 
 def test_no_reader_sees_half_a_shard_on_a_disk(
