@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
 from pathlib import Path
@@ -43,6 +44,8 @@ def test_a_documented_command_parses(page: str, line: str) -> None:
     assert name in TARGETS, f"{page}: {line}"
     command = main.get_command(click.Context(main), name)
     assert command is not None
+    command = copy.copy(command)
+    command.params = [copy.copy(parameter) for parameter in command.params]
     for parameter in command.params:  # a path of the example need not exist here
         if isinstance(parameter.type, click.Path):
             parameter.type = click.STRING
