@@ -21,6 +21,7 @@ class Compute:
     device: torch.device
     dtype: torch.dtype | None  # of autocast; None: float32 throughout
     channels_last: bool
+    is_compiled: bool = False
 
     def __str__(self) -> str:
         """Describe the choice in a line."""
@@ -30,7 +31,8 @@ class Compute:
         elif name == "cpu":
             name = f"cpu ({torch.get_num_threads()} threads)"
         order = "channels-last" if self.channels_last else "channels-first"
-        return f"on {name}, {'fp32' if self.dtype is None else 'bf16'}, {order}"
+        compiled = ", compiled" if self.is_compiled else ""
+        return f"on {name}, {'fp32' if self.dtype is None else 'bf16'}, {order}{compiled}"
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
@@ -57,7 +59,10 @@ def choose(params: Train) -> Compute:
     last = params.channels_last
     # mps gains nothing from channels-last; the others' convolutions want it.
     is_last = device.type != "mps" if last == "auto" else last == "on"
-    return Compute(device, torch.bfloat16 if fast else None, is_last)
+    if device.type == "cuda":  # the fastest kernels for these shapes, found by trying; the sums'
+        torch.backends.cudnn.benchmark = True  # order, and so the last digits, may differ by run
+        torch.set_float32_matmul_precision("high")
+    return Compute(device, torch.bfloat16 if fast else None, is_last, params.compile)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

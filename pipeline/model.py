@@ -64,6 +64,8 @@ def make_learner(
     network.to(compute.device)
     if compute.channels_last:
         network.to(memory_format=torch.channels_last)
+    if compute.is_compiled:
+        network.compile()
     learner = Learner(
         DataLoaders(*loaders, path=folder, device=compute.device),
         network,

@@ -264,6 +264,7 @@ class Train(Model):
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     channels_last: Literal["auto", "on", "off"] = "auto"
+    compile: bool = False  # torch.compile; on a CPU it takes 95 s to begin and gains nothing
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Train:

@@ -84,6 +84,8 @@ run() {
   fi
   step speed-224 python3 "$bench" --size 224 --batch 512 --images 16384 --epochs 2 \
     --json "$out/speed-224.json"
+  step speed-224-compiled python3 "$bench" --size 224 --batch 512 --images 16384 --epochs 2 \
+    --compile --json "$out/speed-224-compiled.json"
   step tamil-plain python3 "$search" "${common[@]}" --recipes plain --test --out "$out/tamil.csv"
   step tamil-sizes python3 "$search" "${common[@]}" \
     --recipes "96+20-epochs+batch-256,128+20-epochs+batch-256+elastic,96+30-epochs+batch-256+elastic+tta" \

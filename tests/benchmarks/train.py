@@ -229,6 +229,7 @@ def reached(watch: Any, accuracies: list[float], preparing: float, wanted: float
 @click.option("--dataset", default="tamil", help="Which of them; its params are used.")
 @click.option("--classes", default=20, show_default=True, help="Of them, so many.")
 @click.option("--reach", type=float, help="Time both sides to this validation accuracy, too.")
+@click.option("--compile", "is_compiled", is_flag=True, help="Ours with torch.compile.")
 @click.option("--check", is_flag=True, help="Fail below the goals.")
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures here.")
 def main(**options: Any) -> None:
@@ -242,12 +243,15 @@ def main(**options: Any) -> None:
         unfrozen_epochs=1,
         augment=Augment(rotate=10, zoom=0.1, light=0.2, flip=0.5, min_area=0.75),
         device=options["device"],
+        compile=options["is_compiled"],
     )
     data = options["data"].resolve() if options["data"] else None
     if data:
         changes = {"size": options["size"], "batch_size": options["batch"]}
         theirs = load_params(ROOT / "params.yaml").train[options["dataset"]]
-        params = theirs.model_copy(update=changes | {"device": options["device"]})
+        params = theirs.model_copy(
+            update=changes | {"device": options["device"], "compile": options["is_compiled"]}
+        )
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         if data:
