@@ -27,7 +27,7 @@ COMMENT = re.compile(r"\s#\s+(.*)$")
 
 def commands() -> Iterator[str]:
     """Yield the help of every command, by section."""
-    parent = click.Context(main, info_name="kalai")
+    parent = main.make_context("kalai", ["--help"], resilient_parsing=True)
     for title, names in COMMANDS.items():
         yield f"### {title}\n"
         for name in names:
