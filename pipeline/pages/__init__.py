@@ -1,0 +1,1 @@
+"""What kalai's local pages share: who may ask, how they are served, how they look."""

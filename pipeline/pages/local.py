@@ -1,0 +1,114 @@
+"""A local page: a guarded FastAPI app, and a server that opens the browser on it."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import jinja2
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from pipeline import __version__
+from pipeline.errors import PipelineError, Rejected
+from pipeline.pages.guard import MAX_BODY, Guard
+
+HERE = Path(__file__).parent
+HOST = "127.0.0.1"  # this machine alone
+
+
+class LocalPage:
+    """An app with our manners; routes are added to `app`, `asgi` is what is served.
+
+    `folder` holds the page's own `templates/` and `static/`; templates extend `base.html` and are
+    rendered by `render`, which gives them the token. Static files are at `/static/base` (shared)
+    and `/static/page`. Errors are JSON: `{"error": "one line"}`.
+    """
+
+    def __init__(self, title: str, folder: Path, max_body: int = MAX_BODY) -> None:
+        self.title, self.token = title, secrets.token_urlsafe(32)
+        # FastAPI's pages of documentation load from elsewhere; /openapi.json needs none of them
+        self.app = FastAPI(title=title, version=__version__, docs_url=None, redoc_url=None)
+        self.asgi: ASGIApp = Guard(self.app, self.token, max_body)
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader([folder / "templates", HERE / "templates"]),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.app.mount("/static/base", StaticFiles(directory=HERE / "static"))
+        self.app.mount("/static/page", StaticFiles(directory=folder / "static"))
+        for kind, status in ((Rejected, 422), (PipelineError, 400), (HTTPException, None)):
+            self.app.add_exception_handler(kind, telling(status))
+        self.app.add_exception_handler(RequestValidationError, tell_invalid)
+
+    def render(self, template: str, **values: Any) -> HTMLResponse:
+        """Return a page made from a template."""
+        found = self._templates.get_template(template)
+        return HTMLResponse(found.render(title=self.title, token=self.token, **values))
+
+
+def telling(status: int | None) -> Callable[[Request, Exception], JSONResponse]:
+    """Return a handler that answers with what an exception says; None: with its own status."""
+
+    def tell(request: Request, error: Exception) -> JSONResponse:
+        said = error.detail if isinstance(error, HTTPException) else str(error)
+        return JSONResponse({"error": said}, status or getattr(error, "status_code", 500))
+
+    return tell
+
+
+def tell_invalid(request: Request, error: Exception) -> JSONResponse:
+    """Say in one line which value of a request is wrong; never repeat the value."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(step) for step in first["loc"])
+    return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
+
+
+def serve(page: LocalPage, port: int, *, host: str = HOST, is_shown: bool = True) -> None:
+    """Serve a page until Ctrl-C; open the browser on it where `is_shown`.
+
+    `port` 0 takes a free one. Raises PipelineError where the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise PipelineError(f"{host}:{port}: {error.strerror}; try --port 0") from error
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listener.getsockname()[1]}/"
+
+        def ready() -> None:
+            click.echo(f"{page.title}: {url}   (Ctrl-C ends it)")
+            if is_shown:
+                webbrowser.open(url)
+
+        config = uvicorn.Config(page.asgi, log_level="warning", lifespan="off", server_header=False)
+        _Server(config, ready).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that tells when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
