@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -16,11 +18,13 @@ from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner, Recorder
 
 from pipeline.callbacks import History, Saver, Schedule
-from pipeline.checkpoint import State
+from pipeline.checkpoint import State, load_state, save_state
+from pipeline.compute import Compute
 from pipeline.errors import PipelineError
-from pipeline.model import freeze_body, group_rates
+from pipeline.model import freeze_body, group_rates, make_learner
 from pipeline.params import Train
 from pipeline.progress import Progress
+from pipeline.task import Task, batches, purpose
 
 Rate = float | list[float] | Literal["auto"]
 
@@ -169,6 +173,43 @@ class Fitting:
                 start_epoch=state.epoch,
                 cbs=[*cbs, History(self.classes, write, progress.advance), Saver(save)],
             )
+
+
+def fit(
+    task: Task,
+    stages: list[Plan],
+    compute: Compute,
+    path: Path,
+    written: Callable[[State], None],
+) -> tuple[Learner, State]:
+    """Train a task's network to the end of the stages, from where a killed training left it.
+
+    `written` is told of every row. The state stays at `path`: remove it when what came of it is
+    kept. Passing files lie beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    loaders = [
+        batches(task, "train", compute, task.params.augment),
+        batches(task, "valid", compute),
+    ]
+    learner = make_learner(loaders, task.network, task.params, compute, path.parent)
+    for part in loaders:
+        print(part, file=sys.stderr, flush=True)
+    state = load_state(path, purpose(task.params, task.parts))
+    if state.history:
+        print(f"going on after epoch {len(state.history)}", file=sys.stderr, flush=True)
+    saved = time.monotonic()
+
+    def changed(state: State, *, is_whole: bool) -> None:
+        nonlocal saved
+        written(state)
+        if is_whole and time.monotonic() - saved >= task.params.checkpoint_s:
+            save_state(path, state)
+            saved = time.monotonic()
+
+    written(state)
+    Fitting(learner, task.params, len(task.labels), state, changed).run(stages)
+    return learner, state
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

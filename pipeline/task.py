@@ -39,16 +39,21 @@ class Task:
     is_pretrained: bool
 
 
-def read_task(dataset: str, params: Train) -> Task:
-    """Read samples, parts and first weights, and see that they can be learned from."""
-    parts = read_parts(dataset)
+def read_task(
+    dataset: str, params: Train, parts: dict[str, Part] | None = None, cache: str = ""
+) -> Task:
+    """Read samples, parts and first weights, and see that they can be learned from.
+
+    Other parts than those of split.csv have decoded pictures of their own, in `cache`.
+    """
+    parts = read_parts(dataset) if parts is None else parts
     labels = classes_to_learn(dataset, parts)
     weights = read_weights(params.weights)
     view = view_of(params)
     whole = round(KEPT_WHOLE * params.size)
     pictures = {
-        "train": read_pictures(dataset, "train", parts["train"].sample_ids, view, whole),
-        "valid": read_pictures(dataset, "valid", parts["valid"].sample_ids, view),
+        "train": read_pictures(dataset, f"{cache}train", parts["train"].sample_ids, view, whole),
+        "valid": read_pictures(dataset, f"{cache}valid", parts["valid"].sample_ids, view),
     }
     mean, std = statistics(pictures["train"].pixels) if weights is None else IMAGENET
     if params.channels < len(mean):  # colours summed up by the stem share one scale
@@ -103,12 +108,12 @@ def statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def purpose(task: Task) -> str:
+def purpose(params: Train, parts: dict[str, Part]) -> str:
     """Return a hash of all that the outcome depends on."""
     used = [
         (part.sample_ids, part.content_ids, part.labels)
-        for part in (task.parts[name] for name in task.pictures)
+        for part in (parts["train"], parts["valid"])
     ]
     versions = [pipeline.__version__, torch.__version__]
-    text = json.dumps([task.params.model_dump(), used, versions])
+    text = json.dumps([params.model_dump(), used, versions])
     return hashlib.sha256(text.encode()).hexdigest()

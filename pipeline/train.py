@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -14,18 +14,17 @@ from torch import nn
 
 import pipeline
 from pipeline import plots
-from pipeline.checkpoint import State, load_state, save_state
+from pipeline.checkpoint import State
 from pipeline.compute import Compute, choose
 from pipeline.errors import Stage
 from pipeline.files import write_csv, write_json
-from pipeline.fit import Fitting, Plan, plans
+from pipeline.fit import Plan, fit, plans
 from pipeline.measures import fit_temperature
-from pipeline.model import make_learner
 from pipeline.network import Card, predict_logits, save_model
 from pipeline.params import Train, load_params, section
 from pipeline.portable import export
 from pipeline.samples import dataset_folder, reports_folder
-from pipeline.task import Task, batches, purpose, read_task
+from pipeline.task import Task, purpose, read_task
 
 HISTORY_HEADER = (
     "epoch",
@@ -58,35 +57,8 @@ def train(dataset: str, params: Train) -> None:
     stages = plans(params, task.is_pretrained)
     for line in introduction(task, compute, stages):
         print(line, file=sys.stderr, flush=True)
-    folder = dataset_folder(dataset) / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    learner = make_learner(
-        [
-            batches(task, "train", compute, params.augment),
-            batches(task, "valid", compute),
-        ],
-        task.network,
-        params,
-        compute,
-        folder,
-    )
-    for part in learner.dls:
-        print(part, file=sys.stderr, flush=True)
-    state = load_state(folder / "state.pt", purpose(task))
-    if state.history:
-        print(f"going on after epoch {len(state.history)}", file=sys.stderr, flush=True)
-
-    saved = time.monotonic()
-
-    def changed(state: State, *, is_whole: bool) -> None:
-        nonlocal saved
-        write_curves(dataset, state)
-        if is_whole and time.monotonic() - saved >= params.checkpoint_s:
-            save_state(folder / "state.pt", state)
-            saved = time.monotonic()
-
-    write_curves(dataset, state)
-    Fitting(learner, params, len(task.labels), state, changed).run(stages)
+    left = dataset_folder(dataset) / "checkpoints" / "state.pt"
+    learner, state = fit(task, stages, compute, left, partial(write_curves, dataset))
     logits = predict_logits(task.network, task.pictures["valid"].pixels, task.card, compute.device)
     temperature = fit_temperature(logits, task.targets["valid"])
     metrics = measured(task, stages, state, temperature)
@@ -94,7 +66,7 @@ def train(dataset: str, params: Train) -> None:
     write_model(dataset, learner, task.network, card)
     draw_curves(dataset, state)
     write_json(reports_folder(dataset) / "train.json", metrics)
-    (folder / "state.pt").unlink(missing_ok=True)
+    left.unlink(missing_ok=True)
 
 
 def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:
@@ -149,7 +121,7 @@ def provenance(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
         "dataset": task.dataset,
         "kalai": pipeline.__version__,
         "torch": torch.__version__,
-        "purpose": purpose(task),
+        "purpose": purpose(task.params, task.parts),
         "params": task.params.model_dump(),
         "metrics": metrics,
     }
