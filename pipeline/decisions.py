@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.files import write_text
+from pipeline.files import replacing
 
 ACTIONS = (
     "keep",  # in, whatever the machine says
@@ -71,8 +71,8 @@ HEADER = [column.name for column in fields(Decision)]
 
 
 def now() -> str:
-    """Return this moment as a decision writes it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """Return this moment as a decision writes it: fine enough to tell two clicks apart."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def read_decisions(path: Path) -> list[Decision]:
@@ -109,14 +109,21 @@ def read_decisions(path: Path) -> list[Decision]:
     return decisions
 
 
-def append_decisions(path: Path, new: Sequence[Decision]) -> None:
+class Moved(Exception):  # noqa: N818  (no failure: somebody else was quicker)
+    """Others have decided since the file was read."""
+
+
+def append_decisions(path: Path, new: Sequence[Decision], seen: int | None = None) -> None:
     """Add decisions to the end of a file: all or none, whoever else is adding at the time.
 
-    Raises PipelineError when the file is damaged, ValueError when an undo has nothing to undo.
+    They are on the disk when this returns. Raises PipelineError when the file is damaged,
+    ValueError when an undo has nothing to undo, Moved when it does not hold `seen` decisions.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_in(path.parent):
+    with _alone_in(path.parent) as folder:
         old = read_decisions(path)
+        if seen is not None and len(old) != seen:
+            raise Moved
         standing: _Standing = {}
         for decision in [*old, *new]:
             _stack(standing, decision)
@@ -127,7 +134,11 @@ def append_decisions(path: Path, new: Sequence[Decision]) -> None:
         else:
             writer.writerow(HEADER)
         writer.writerows(astuple(decision) for decision in new)
-        write_text(path, text.getvalue())
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())  # hours of a person's work, should the power fail
+        os.fsync(folder)
 
 
 def verdicts(decisions: Sequence[Decision]) -> dict[str, Verdict]:
@@ -163,11 +174,11 @@ def _stack(standing: _Standing, decision: Decision) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until nobody else adds to a file in `folder`."""
+def _alone_in(folder: Path) -> Iterator[int]:
+    """Wait until nobody else adds to a file in `folder`; give its descriptor."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle
     finally:
         os.close(handle)

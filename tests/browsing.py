@@ -97,7 +97,9 @@ def tabs(browser: Browser) -> Iterator[Tabs]:
 
 def faults(page: Page) -> list[str]:
     """Return what axe-core finds serious or critical about a page as it is now shown."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe…")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python"
+    )
     found = axe.Axe().run(page).response["violations"]
     return [
         f"{each['id']}: {each['help']}: {node['target']} {node.get('failureSummary', '')}"
