@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from fastai.callback.core import Callback
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.batches import seed_of
 from pipeline.errors import PipelineError
@@ -56,6 +57,43 @@ class Schedule(Callback):
         seed = seed_of(*self.identity, self.learn.epoch)
         self.learn.dls[0].epoch_seed = seed
         torch.manual_seed(seed)
+
+
+class Averaging(Callback):
+    """Keeps a moving average of the weights and of the norms' statistics, and validates that.
+
+    `decay` is each step's (of 0.999, the average is over the last thousand steps or so); early
+    steps have a smaller one, so that the beginning is soon forgotten. `state` is that of an
+    average to go on with.
+    """
+
+    order = -15  # before fastai's own puts the model that validates into evaluation mode
+
+    def __init__(self, decay: float, state: Mapping[str, Tensor]) -> None:
+        self.decay, self.state = decay, state
+
+    def before_fit(self) -> None:
+        """Begin with a copy of the model."""
+        self.averaged = AveragedModel(self.learn.model, multi_avg_fn=self._mix, use_buffers=True)
+        if self.state:
+            self.averaged.load_state_dict(self.state)
+
+    def _mix(self, averaged: Any, current: Any, _: object) -> None:
+        done = int(self.averaged.n_averaged)  # which stays on the CPU: nothing waits for the device
+        decay = min(self.decay, (1 + done) / (10 + done))
+        get_ema_multi_avg_fn(decay)(averaged, current, done)
+
+    def after_step(self) -> None:
+        """Take the new weights in."""
+        self.averaged.update_parameters(self.learn.model)
+
+    def before_validate(self) -> None:
+        """Judge the average."""
+        self.training_model, self.learn.model = self.learn.model, self.averaged.module
+
+    def after_validate(self) -> None:
+        """Go on with the weights that learn."""
+        self.learn.model = self.training_model
 
 
 class History(Callback):
@@ -115,8 +153,8 @@ class History(Callback):
             )
         return losses[-self.CHECK_EVERY :].mean().item()
 
-    def after_epoch(self) -> None:
-        """Write the epoch's row."""
+    def after_validate(self) -> None:
+        """Write the epoch's row: fastai's `after_epoch` comes for epochs that are skipped, too."""
         self._finite()
         matrix = self.matrix.view(self.classes, self.classes).double().cpu()
         total, counts, right = matrix.sum().item(), matrix.sum(1), matrix.diag()
@@ -141,6 +179,6 @@ class Saver(Callback):
     def __init__(self, save: Callable[[int], None]) -> None:
         self.save = save
 
-    def after_epoch(self) -> None:
+    def after_validate(self) -> None:
         """Save what the epoch has come to."""
         self.save(self.learn.epoch + 1)

@@ -23,6 +23,7 @@ class State:
     history: list[list[Any]] = field(default_factory=list)
     finder: list[list[Any]] = field(default_factory=list)
     model: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Any] = field(default_factory=dict)  # of the weights, where one is kept
     optimiser: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 

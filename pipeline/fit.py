@@ -17,7 +17,7 @@ from fastai.callback.schedule import LRFinder, valley
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner, Recorder
 
-from pipeline.callbacks import History, Saver, Schedule
+from pipeline.callbacks import Averaging, History, Saver, Schedule
 from pipeline.checkpoint import State, load_state, save_state
 from pipeline.compute import Compute
 from pipeline.errors import PipelineError
@@ -74,7 +74,8 @@ class Fitting:
     changed: Changed
 
     def run(self, stages: list[Plan]) -> None:
-        """Run the stages from where the state stands to the end."""
+        """Run the stages from where the state stands to the end, and leave the model's weights as
+        they are to be used."""
         state = self.state
         if not state.model:
             state.model = _copy(self.learner.model.state_dict())
@@ -84,6 +85,12 @@ class Fitting:
                 self.within_memory(plan, partial(self.find, plan, index))
                 self.changed(state, is_whole=False)
             self.within_memory(plan, partial(self.cycle, plan, index))
+        average = {
+            name.removeprefix("module."): value
+            for name, value in state.average.items()
+            if name != "n_averaged"
+        }
+        self.learner.model.load_state_dict(average or state.model)
 
     def within_memory(self, plan: Plan, act: Callable[[], None]) -> None:
         """Do something from where the state stands; again with half the batch while it is too much.
@@ -91,6 +98,7 @@ class Fitting:
         Gradients of the parts of a batch are added up, so that a step still sees all of it; the
         norms see a part at a time. Raises PipelineError when even two pictures are too many.
         """
+        model = self.learner.model
         while True:
             self.restore(plan)
             try:
@@ -101,6 +109,7 @@ class Fitting:
                 why = str(error).splitlines()[0]
             # outside of the handler: the error's frames hold the memory
             self.learner._end_cleanup()
+            self.learner.model = model  # it may have ended while an average was judged
             if self.learner.dls.device.type == "cuda":
                 torch.cuda.empty_cache()
             batches = self.learner.dls.train
@@ -159,12 +168,18 @@ class Fitting:
             if epochs_done == plan.epochs:
                 state.stage, state.epoch, state.optimiser = index + 1, 0, {}
             state.model = _copy(learner.model.state_dict())
+            if averaging:
+                state.average = _copy(averaging.averaged.state_dict())
             self.changed(state, is_whole=True)
 
         batches = learner.dls.train
         cbs: list[Any] = [Schedule(self.params.seed, index)]
         if batches.bs < batches.whole:
             cbs.append(GradientAccumulation(batches.whole))
+        averaging = None
+        if self.params.ema:  # anew in each stage
+            averaging = Averaging(self.params.ema, state.average if state.epoch else {})
+            cbs.append(averaging)
         total = (plan.epochs - state.epoch) * len(batches) * batches.bs
         with Progress(f"{plan.name} ({plan.layers} layers)", total) as progress:
             learner.fit_one_cycle(

@@ -257,6 +257,7 @@ class Train(Model):
     weight_decay: float = Field(default=0.01, ge=0)
     label_smoothing: float = Field(default=0, ge=0, lt=1)
     mixup: float = Field(default=0, ge=0)  # of its Beta distribution; 0: none
+    ema: float = Field(default=0, ge=0, lt=1)  # decay of the weights' average, a step; 0: none
     tta: bool = False  # average a few turned, slanted and zoomed looks at a picture in use
     dropout: float = Field(default=0.5, ge=0, lt=1)  # before the last layer
     lr_find_steps: int = Field(default=60, ge=0)  # 0: no learning rate finder

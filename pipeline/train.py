@@ -77,6 +77,8 @@ def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:
         lines.append("weights: none, so nothing is frozen: all layers learn in both stages")
     if not len(task.parts["valid"]):
         lines.append("the valid part is empty: nothing watches the training")
+    if task.params.ema:
+        lines.append(f"weights: averaged, decay {task.params.ema} a step; the average is validated")
     lines += [f"{plan.name}: {plan.layers} layers, {plan.epochs} epochs" for plan in stages]
     return lines
 

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.callbacks import Saver
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
-from pipeline.network import build, load_model
+from pipeline.measures import losses, softmax
+from pipeline.network import build, load_model, predict_logits
 from pipeline.params import Train
+from pipeline.parts import places, read_parts
+from pipeline.pictures import read_pictures
 from pipeline.train import train
 from tests.worlds import SHAPES, write_world
 
@@ -146,6 +151,52 @@ def test_killed_in_an_epoch_it_goes_on_to_the_same_end(project: Project, after_e
     assert history_of(root, "killed") == history_of(root, "whole")
     whole, killed = weights_of(root, "whole"), weights_of(root, "killed")
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("ema", [0, 0.9])
+def test_stopped_after_any_epoch_it_goes_on_to_the_same_end(
+    project: Project, monkeypatch: pytest.MonkeyPatch, ema: float
+) -> None:
+    root = project()
+    write_world(root, "whole", WORLD)
+    whole = run(root, "whole", ema=ema)
+    save = Saver.after_validate
+    for last in (1, 2, 3):  # the end of a stage, the middle of one, the very end
+        epochs = count(1)
+
+        def save_and_stop(saver: Saver, epochs: Iterator[int] = epochs, last: int = last) -> None:
+            save(saver)
+            if next(epochs) == last:
+                raise KeyboardInterrupt
+
+        dataset = f"stopped-{last}"
+        write_world(root, dataset, WORLD)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Saver, "after_validate", save_and_stop)
+            run(root, dataset, ema=ema)
+        assert run(root, dataset, ema=ema) == whole
+        ours, theirs = weights_of(root, "whole"), weights_of(root, dataset)
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_what_is_validated_is_what_is_saved_and_an_average_where_it_is_asked_for(
+    project: Project,
+) -> None:
+    root = project()
+    write_world(root, "shapes", WORLD)
+    plain = run(root, precision="fp32") and weights_of(root)
+    latest = run(root, precision="fp32", ema=1e-9) and weights_of(root)
+    assert all(torch.allclose(latest[name], plain[name], atol=1e-6) for name in plain)
+    metrics = run(root, precision="fp32", ema=0.9)
+    assert not torch.allclose(weights_of(root)["1.8.weight"], plain["1.8.weight"], atol=1e-6)
+    network, card = load_model(root / "data" / "shapes" / "model")
+    part = read_parts("shapes")["valid"]
+    pixels = read_pictures("shapes", "valid", part.sample_ids, card.view).pixels
+    logits = predict_logits(network, pixels, card, torch.device("cpu"))
+    actual = places(part.labels, [known.label for known in card.classes])
+    assert losses(softmax(logits), actual).mean() == pytest.approx(
+        metrics["stage_2"]["valid_loss"], abs=1e-5
+    )
 
 
 def test_a_checkpoint_of_another_purpose_is_not_gone_on_from(
