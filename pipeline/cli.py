@@ -20,8 +20,16 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "Add pictures of your own to params.yaml as a dataset.",
         ),
         "predict": ("predict:main", "Name what is in pictures: the top 3 with probabilities."),
+        "serve": (
+            "serve.command:main",
+            "Try trained models in the browser: draw a letter, drop a picture.",
+        ),
     },
     "Look closely": {
+        "decide": (
+            "decide:main",
+            "Decide about pictures in bulk, list the decisions, take them back.",
+        ),
         "audit": ("audit:main", "Measure what leaks between the parts of a split."),
         "lookalikes": ("lookalikes:main", "Draw what dedupe removed and asks about, side by side."),
         "unipen": ("inspect_unipen:main", "Show what UNIPEN pen files hold, and draw them."),
@@ -35,6 +43,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "credits:main",
             "Write credits.csv and credits.md for exactly the pictures in use.",
         ),
+        "export": ("export:main", "Write a trained model as ONNX, checked against torch."),
     },
     "Stages (dvc repro runs them)": {
         "crawl": ("crawl:main", "Search for a dance's pictures and download them."),
