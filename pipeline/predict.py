@@ -68,12 +68,18 @@ def main(
 
 def only_dataset() -> str:
     """Return the dataset that has a model; raise PipelineError unless there is just one."""
-    there = sorted(path.parent.parent.name for path in DATA.glob("*/model/model.json"))
-    if not there:
-        raise PipelineError(f"no trained model under {DATA}; run `dvc repro` or `dvc pull` first")
+    there = trained()
     if len(there) > 1:
         raise PipelineError(f"there are models of {', '.join(there)}: say which with --dataset")
     return there[0]
+
+
+def trained() -> list[str]:
+    """Return the datasets that have a model; raise PipelineError where none has."""
+    there = sorted(path.parent.parent.name for path in DATA.glob("*/model/model.json"))
+    if not there:
+        raise PipelineError(f"no trained model under {DATA}; run `dvc repro` or `dvc pull` first")
+    return there
 
 
 def expanded(images: Iterable[str]) -> Iterator[str]:

@@ -31,12 +31,14 @@ class LocalPage:
     """An app with our manners; routes are added to `app`, `asgi` is what is served.
 
     `folder` holds the page's own `templates/` and `static/`; templates extend `base.html` and are
-    rendered by `render`, which gives them the token. Static files are at `/static/base` (shared)
-    and `/static/page`. Errors are JSON: `{"error": "one line"}`.
+    rendered by `render`, which gives them the token (None: drawn by lot). Static files are at
+    `/static/base` (shared) and `/static/page`. Errors are JSON: `{"error": "one line"}`.
     """
 
-    def __init__(self, title: str, folder: Path, max_body: int = MAX_BODY) -> None:
-        self.title, self.token = title, secrets.token_urlsafe(32)
+    def __init__(
+        self, title: str, folder: Path, max_body: int = MAX_BODY, token: str | None = None
+    ) -> None:
+        self.title, self.token = title, token or secrets.token_urlsafe(32)
         # FastAPI's pages of documentation load from elsewhere; /openapi.json needs none of them
         self.app = FastAPI(title=title, version=__version__, docs_url=None, redoc_url=None)
         self.asgi: ASGIApp = Guard(self.app, self.token, max_body)
