@@ -11,11 +11,12 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test lint docs constraints clean
+.PHONY: help demo test browser lint docs constraints clean
 help:
 	@echo "make demo         install, then run the whole pipeline offline on a small drawn world"
 	@echo "make test         install, then lint, check types and run every test"
 	@echo "make docs         write docs/reference.md from the code"
+	@echo "make browser      install the Chromium that tests of the pages drive, where this user may"
 	@echo "make lint         format and fix what can be fixed"
 	@echo "make constraints  write constraints.txt from what is installed"
 	@echo "make clean        remove the virtual environment and caches (never data)"
@@ -23,11 +24,21 @@ help:
 demo: $(VENV)/installed
 	kalai demo
 
-test: $(VENV)/installed-test
+test: $(VENV)/installed-test browser
 	ruff check
 	ruff format --check
 	mypy
 	pytest -n 2 --dist loadgroup
+
+# The pages are tested in a real Chromium: Debian's, where this user may install it.
+browser:
+	@command -v chromium chromium-browser google-chrome > /dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "== installing Chromium for the tests of the pages"; \
+		apt-get -qq update > /dev/null; \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium > /dev/null && exit 0; \
+	fi; \
+	echo "note: no Chromium, so what tests the pages in a browser is skipped; on Debian: sudo apt-get install chromium"
 
 lint: $(VENV)/installed-test
 	ruff check --fix
