@@ -12,7 +12,8 @@ import fcntl
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
@@ -65,6 +66,12 @@ class Verdict:
 
     label: str | None = None
     action: str | None = None  # keep, delete, not-duplicate or keeper; None: the machine's word
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What stands, by name: a picture may be relabelled and a keeper, too."""
+        relabel = () if self.label is None else ("relabel",)
+        return relabel if self.action is None else (*relabel, self.action)
 
 
 HEADER = [column.name for column in fields(Decision)]
@@ -158,6 +165,12 @@ def verdicts(decisions: Sequence[Decision]) -> dict[str, Verdict]:
         if verdict != Verdict():
             found[content_id] = verdict
     return found
+
+
+def by_action(said: Mapping[str, Verdict]) -> dict[str, int]:
+    """Return how many pictures each action stands about."""
+    counts = Counter(action for verdict in said.values() for action in verdict.actions)
+    return dict(sorted(counts.items()))
 
 
 _Standing = dict[str, list[Decision]]  # by content id, the decisions not taken back
