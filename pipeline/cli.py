@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "Write credits.csv and credits.md for exactly the pictures in use.",
         ),
         "export": ("export:main", "Write a trained model as ONNX, checked against torch."),
+        "export": ("export:main", "Write a trained model as ONNX, checked against torch."),
     },
     "Stages (dvc repro runs them)": {
         "crawl": ("crawl:main", "Search for a dance's pictures and download them."),

@@ -191,8 +191,9 @@ def windows(batch: Tensor, tta: tuple[tuple[float, ...], ...], view: View) -> It
     if not tta:
         yield batch
     for window in tta:
-        theta = torch.tensor(window, device=batch.device).view(1, 2, 3).expand(len(batch), 2, 3)
-        grid = nn.functional.affine_grid(theta, list(batch.shape), align_corners=False)
+        theta = torch.tensor(window, device=batch.device).view(1, 2, 3)
+        grid = nn.functional.affine_grid(theta, [1, *view.shape], align_corners=False)
+        grid = grid.expand(batch.shape[0], -1, -1, -1)  # not len(): an export must not fix it
         yield nn.functional.grid_sample(
             batch.float(), grid, mode="bilinear", padding_mode=outside(view), align_corners=False
         )
