@@ -32,6 +32,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "audit": ("audit:main", "Measure what leaks between the parts of a split."),
         "lookalikes": ("lookalikes:main", "Draw what dedupe removed and asks about, side by side."),
+        "suspects": (
+            "suspects:main",
+            "Find labels that models which never saw them confidently dispute.",
+        ),
         "unipen": ("inspect_unipen:main", "Show what UNIPEN pen files hold, and draw them."),
     },
     "Pass it on": {
@@ -43,7 +47,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "credits:main",
             "Write credits.csv and credits.md for exactly the pictures in use.",
         ),
-        "export": ("export:main", "Write a trained model as ONNX, checked against torch."),
         "export": ("export:main", "Write a trained model as ONNX, checked against torch."),
     },
     "Stages (dvc repro runs them)": {
