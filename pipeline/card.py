@@ -12,10 +12,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from pipeline.card_text import Facts, card
+from pipeline.charts.lettering import drawable
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import read_json, write_text
 from pipeline.samples import dataset_folder, read_samples, reports_folder, samples_path
-from pipeline.sheet import caption, draw_sheet, read_pictures
+from pipeline.sheet import draw_sheet, pick, read_pictures
 
 PICTURES = 64  # on a sheet; with more classes, one of each
 CLASSES = 256  # on a sheet
@@ -66,14 +67,15 @@ def chosen(facts: Facts, per_class: int | None) -> dict[str, list[str]]:
     """Return sample ids for the sheet by caption: of those in use, by content id, so by chance."""
     samples = facts.samples
     in_use = samples[(samples["status"].fillna("keep") == "keep") & (samples["part"] != "out")]
-    labels = sorted(in_use["label"].unique())[:CLASSES]
-    count = min(8, max(1, PICTURES // max(1, len(labels)))) if per_class is None else per_class
+    in_use = in_use[in_use["label"].isin(sorted(in_use["label"].unique())[:CLASSES])]
+    labels = in_use["label"].nunique()
+    count = min(8, max(1, PICTURES // max(1, labels))) if per_class is None else per_class
+    names = in_use.drop_duplicates("label").set_index("label")[["label_name", "romanised"]]
+    rows = in_use[["label", "content_id", "sample_id"]].itertuples(index=False, name=None)
     found = {}
-    for number, label in enumerate(labels, start=1):
-        rows = in_use[in_use["label"] == label].sort_values("content_id").head(count)
-        key, name = caption(label), caption(rows["romanised"].iloc[0], rows["label_name"].iloc[0])
-        words = dict.fromkeys([key or f"class {number}", name])
-        found[" ".join(filter(None, words))] = list(rows["sample_id"])
+    for number, (label, ids) in enumerate(pick(rows, count).items(), start=1):
+        words = [drawable(label) or f"class {number}", *map(drawable, names.loc[label])]
+        found[" ".join(dict.fromkeys(filter(None, words)))] = ids
     return found
 
 

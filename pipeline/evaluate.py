@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -13,16 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline import plots
+from pipeline.charts.bars import draw_per_class
+from pipeline.charts.calibration import draw_calibration
+from pipeline.charts.confusion import draw_confusion, draw_most_confused
+from pipeline.charts.lettering import both, tick
 from pipeline.compute import pick_device
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import replacing, write_csv, write_json
-from pipeline.measures import confusion, losses, most_confused, per_class, softmax, summary
-from pipeline.network import Card, load_model, predict_logits
+from pipeline.measures import Ints, confusion, losses, most_confused, per_class, softmax, summary
+from pipeline.network import Card, ClassName, load_model, predict_logits
 from pipeline.params import Evaluate, load_params, section
 from pipeline.parts import Part, places, read_parts
-from pipeline.pictures import read_images, read_pictures
-from pipeline.samples import dataset_folder, reports_folder
+from pipeline.pictures import read_pictures
+from pipeline.samples import dataset_folder, reports_folder, samples_path
+from pipeline.sheet import Cell, draw_cells
+from pipeline.sheet import read_pictures as read_images
 
 PARTS = ("valid", "test")
 PREDICTIONS = pa.schema(
@@ -51,6 +57,25 @@ class Judged:
     actual: NDArray[np.int64]
     probabilities: NDArray[np.float64]  # (samples, classes), calibrated
     as_trained: NDArray[np.float64]  # the same before calibration
+
+
+class TopLoss(NamedTuple):
+    """A sample that surprised the model."""
+
+    sample_id: str
+    part: str
+    actual: ClassName
+    predicted: ClassName
+    sure: float
+    loss: float
+
+    def lines(self) -> tuple[str, str]:
+        """Return what the sample is said to be, and what the model takes it for."""
+        said, taken = (
+            both(known.label, known.name, known.romanised)
+            for known in (self.actual, self.predicted)
+        )
+        return said, f"as {taken} {self.sure:.0%}"
 
 
 @click.command(cls=Stage)
@@ -149,7 +174,6 @@ def write_reports(dataset: str, shown: Judged, card: Card) -> None:
     matrix = confusion(shown.actual, predicted, len(labels))
     pairs = [(labels[a], labels[p]) for a, p in zip(shown.actual, predicted, strict=True)]
     write_csv(folder / "confusion.csv", ("actual", "predicted"), pairs)
-    plots.draw_confusion(folder / "confusion.png", matrix, card.classes, shown.name)
     confused = [
         (f"{labels[a]} as {labels[p]}", labels[a], labels[p], *_names(card, a, p), count)
         for a, p, count in most_confused(matrix)[:CONFUSED_SHOWN]
@@ -163,7 +187,20 @@ def write_reports(dataset: str, shown: Judged, card: Card) -> None:
         for known, row in zip(card.classes, rows, strict=True)
     ]
     write_csv(folder / "per_class.csv", ("label", "name", "romanised", *measures), table)
-    plots.draw_calibration(folder / "calibration.png", shown.probabilities, shown.actual)
+    draw_reports(folder, shown, matrix, card.classes)
+
+
+def draw_reports(folder: Path, shown: Judged, matrix: Ints, classes: Sequence[ClassName]) -> None:
+    """Draw the pictures of one part, in the letters that the fonts of this machine have."""
+    short = [tick(known.label, known.name, known.romanised) for known in classes]
+    full = [both(known.label, known.name, known.romanised) for known in classes]
+    part = f"{shown.name} part, {len(shown.actual)} samples"
+    draw_confusion(folder / "confusion.png", matrix, short, f"Confusion, {part}")
+    draw_most_confused(folder / "most_confused.png", matrix, full, f"Most confused, {part}")
+    draw_per_class(folder / "per_class.png", matrix, full, f"Accuracy of each class, {part}")
+    draw_calibration(
+        folder / "calibration.png", shown.probabilities, shown.as_trained, shown.actual
+    )
 
 
 def write_groups(dataset: str, judged: Sequence[Judged]) -> None:
@@ -189,7 +226,7 @@ def write_top_losses(dataset: str, judged: Sequence[Judged], card: Card, count: 
         predicted = part.probabilities.argmax(1)
         for row in np.argsort(-each, kind="stable")[:count]:
             worst.append(
-                plots.TopLoss(
+                TopLoss(
                     part.part.sample_ids[row],
                     part.name,
                     card.classes[part.actual[row]],
@@ -208,8 +245,9 @@ def write_top_losses(dataset: str, judged: Sequence[Judged], card: Card, count: 
             for top in worst
         ],
     )
-    images = read_images(dataset, [top.sample_id for top in worst])
-    plots.draw_top_losses(dataset_folder(dataset) / "top_losses.png", worst, images)
+    images = read_images(samples_path(dataset), [top.sample_id for top in worst])
+    cells = [Cell(images[top.sample_id], top.lines()) for top in worst]
+    draw_cells(dataset_folder(dataset) / "top_losses.png", cells)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from pipeline.balance import draw_balance
 from pipeline.decisions import Verdict, read_decisions, verdicts
 from pipeline.draw import PARTS, draw_folds, draw_parts
 from pipeline.duplicates import Ints, contents_of, mark
@@ -218,6 +219,7 @@ def main(dataset: str) -> None:
     write_csv(dataset_folder(dataset) / "split.csv", header, zip(*columns, strict=True))
     report = report_of(marked, parts, params)
     report["decisions"] = {"pictures": len(said), "of_no_sample": unknown}
+    draw_balance(dataset, marked.samples, parts.label, parts.part, parts.group)
     write_json(reports_folder(dataset) / "split.json", report)
 
 

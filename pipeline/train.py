@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import pipeline
-from pipeline import plots
+from pipeline.charts.curves import draw_finder, draw_history
 from pipeline.checkpoint import State
 from pipeline.compute import Compute, choose
 from pipeline.errors import Stage
@@ -23,6 +23,7 @@ from pipeline.measures import fit_temperature
 from pipeline.network import Card, predict_logits, save_model
 from pipeline.params import Train, load_params, section
 from pipeline.portable import export
+from pipeline.ranks import first_ahead, first_speaks, join, leave
 from pipeline.samples import dataset_folder, reports_folder
 from pipeline.task import Task, purpose, read_task
 
@@ -45,26 +46,34 @@ def main(dataset: str) -> None:
     Learns DATASET's train part, on the GPU if there is one, and watches its valid part. A killed
     training goes on from its last epoch to the same end.
 
-    Example: python -m pipeline.train dances
+    \b
+    Examples:
+      python -m pipeline.train dances
+      accelerate launch -m pipeline.train dances     on all GPUs of this machine
     """
     train(dataset, section(load_params().train, dataset, "train"))
 
 
 def train(dataset: str, params: Train) -> None:
     """Train a dataset's model; write it, its history and its metrics."""
-    compute = choose(params)
-    task = read_task(dataset, params)
-    stages = plans(params, task.is_pretrained)
-    for line in introduction(task, compute, stages):
-        print(line, file=sys.stderr, flush=True)
+    compute = join(choose(params))
     left = dataset_folder(dataset) / "checkpoints" / "state.pt"
-    learner, state = fit(task, stages, compute, left, partial(write_curves, dataset))
+    with first_speaks(compute):
+        with first_ahead(compute):
+            task = read_task(dataset, params)
+        stages = plans(params, task.is_pretrained)
+        for line in introduction(task, compute, stages):
+            print(line, file=sys.stderr, flush=True)
+        learner, state = fit(task, stages, compute, left, partial(write_curves, dataset))
+    leave(compute)
+    if compute.rank:
+        return
     logits = predict_logits(task.network, task.pictures["valid"].pixels, task.card, compute.device)
     temperature = fit_temperature(logits, task.targets["valid"])
     metrics = measured(task, stages, state, temperature)
     card = replace(task.card, temperature=temperature, made=provenance(task, metrics))
     write_model(dataset, learner, task.network, card)
-    draw_curves(dataset, state)
+    draw_curves(dataset, stages, state)
     write_json(reports_folder(dataset) / "train.json", metrics)
     left.unlink(missing_ok=True)
 
@@ -90,11 +99,12 @@ def write_curves(dataset: str, state: State) -> None:
     write_csv(folder / "lr_find.csv", FINDER_HEADER, state.finder)
 
 
-def draw_curves(dataset: str, state: State) -> None:
+def draw_curves(dataset: str, stages: list[Plan], state: State) -> None:
     """Draw both for people, since DVC's page needs a network."""
     folder = reports_folder(dataset) / "train"
-    plots.draw_history(folder / "history.png", HISTORY_HEADER, state.history)
-    plots.draw_finder(folder / "lr_find.png", state.finder)
+    suggested = {plan.name: state.suggested.get(index) for index, plan in enumerate(stages)}
+    draw_history(folder / "history.png", HISTORY_HEADER, state.history)
+    draw_finder(folder / "lr_find.png", state.finder, suggested)
 
 
 def measured(task: Task, stages: list[Plan], state: State, temperature: float) -> dict[str, Any]:

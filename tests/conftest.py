@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no real inputs beside the project")
     return SHARED
+
+
+@pytest.fixture
+def no_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the machine have no font but matplotlib's own, which has no Tamil."""
+    from pipeline.charts import lettering
+
+    monkeypatch.setattr(lettering, "of_the_system", lambda: ())
+    lettering.font_for.cache_clear()
+    yield
+    lettering.font_for.cache_clear()
 
 
 @pytest.fixture

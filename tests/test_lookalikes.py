@@ -10,7 +10,16 @@ from click.testing import CliRunner
 from PIL import Image, ImageOps
 
 from pipeline import dedupe
-from pipeline.lookalikes import CAPTION, SIDE, main, pairs_by_kind
+from pipeline.lookalikes import (
+    APART,
+    CAPTION,
+    GAP,
+    HEADING,
+    SIDE,
+    draw_duplicates,
+    main,
+    pairs_by_kind,
+)
 from tests.tables import drawn, picture, write
 
 
@@ -35,10 +44,22 @@ def test_every_kind_has_its_sheet(project: Callable[..., Path]) -> None:
     assert drawn_sheet.height == SIDE + CAPTION + 8, "one line of pairs"
     left, right = (
         np.asarray(drawn_sheet.crop((x, 0, x + SIDE, 100)).convert("L"), dtype=float)
-        for x in (0, SIDE)
+        for x in (APART // 2, APART // 2 + SIDE + GAP)
     )
     assert np.abs(left - right).mean() < 8, "the two look alike"
     assert np.asarray(drawn_sheet.crop((0, SIDE, SIDE, SIDE + CAPTION))).min() < 100, "names"
+    draw_duplicates(Path("all.png"), "birds")
+    line = HEADING + SIDE + CAPTION + 8
+    assert Image.open("all.png").size == (drawn_sheet.width, 3 * line), "a line a kind"
+
+
+def test_nothing_alike_is_said_on_the_sheet(project: Callable[..., Path]) -> None:
+    project(**{"dedupe.birds": {"method": "exact"}})
+    write("birds", [picture(f"{n}", drawn(n), "ab"[n % 2]) for n in range(4)])
+    assert CliRunner().invoke(dedupe.main, ["birds"]).exit_code == 0
+    draw_duplicates(Path("none.png"), "birds")
+    said = np.asarray(Image.open("none.png").convert("L"))
+    assert said.shape[0] == HEADING and said.min() < 100
 
 
 def test_what_is_missing_is_named(project: Callable[..., Path]) -> None:

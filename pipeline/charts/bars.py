@@ -1,0 +1,117 @@
+"""How classes and groups differ: accuracy of each, and how many samples each has where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from pipeline.charts.drawing import BLUE, GREY, PART_COLOURS, PLAIN, SMALL, WIDE, drawing
+from pipeline.measures import Ints, wilson
+
+ROWS = 40  # bars one above the other, at most
+GROUPS = 160  # bars side by side, at most
+
+
+def _panels(figure: Figure, count: int) -> list[tuple[Axes, slice]]:
+    """Return axes side by side and which of `count` bars each shows."""
+    panels = max(1, -(-count // ROWS))
+    rows = max(1, -(-count // panels))
+    axes = np.atleast_1d(figure.subplots(1, panels, gridspec_kw={"wspace": 0.5}))
+    return [(each, slice(n * rows, (n + 1) * rows)) for n, each in enumerate(axes)]
+
+
+def _size(count: int) -> tuple[float, float]:
+    panels = max(1, -(-count // ROWS))
+    rows = max(1, -(-count // panels))
+    return (max(7.0, 3.4 * panels), max(2.2, 0.17 * rows + 1.4 if panels > 1 else 0.3 * rows + 1.4))
+
+
+def _name_rows(axes: Axes, names: Sequence[str], *, is_small: bool, rows: int) -> None:
+    axes.set_yticks(range(len(names)), names, fontsize=SMALL if is_small else PLAIN)
+    axes.set_ylim(rows - 0.4, -0.6)  # all panels on one scale, the first on top
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def _key(axes: Axes, parts: Mapping[str, str]) -> None:
+    """Write which colour is which part, between the title and the bars."""
+    keys = [Patch(color=PART_COLOURS[name], label=words) for name, words in parts.items()]
+    axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(keys), borderpad=0)
+
+
+def draw_per_class(path: Path, matrix: Ints, names: Sequence[str], title: str) -> None:
+    """Draw each class's accuracy with its 95% interval, the worst first."""
+    counts, right = matrix.sum(1), matrix.diagonal()
+    held = np.flatnonzero(counts)
+    order = held[np.argsort(right[held] / counts[held], kind="stable")]
+    with drawing(path, _size(order.size), names) as figure:
+        mean = float(np.mean(right[held] / counts[held])) if held.size else 0.0
+        panels = _panels(figure, order.size)
+        for axes, part in panels:
+            places = order[part]
+            shares = right[places] / counts[places]
+            ends = np.array([wilson(int(right[n]), int(counts[n])) for n in places]).reshape(-1, 2)
+            errors = np.abs(ends.T - shares)
+            axes.barh(
+                range(places.size),
+                shares,
+                color=BLUE,
+                alpha=0.75,
+                xerr=errors if places.size else None,
+                error_kw={"ecolor": "#333333", "elinewidth": 0.8},
+            )
+            axes.axvline(mean, color=GREY, linestyle=":")
+            words = [f"{names[n]}  ({counts[n]})" for n in places]
+            _name_rows(axes, words, is_small=len(panels) > 1, rows=panels[0][1].stop)
+            axes.set_xlim(0, 1)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        panels[0][0].set_title(f"{title}; dotted: the mean, {mean:.1%}", pad=12)
+
+
+def draw_classes(path: Path, names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> None:
+    """Draw how many samples of each class every part holds; `counts` by part."""
+    with drawing(path, _size(len(names)), names) as figure:
+        panels = _panels(figure, len(names))
+        widest = max((sum(row) for row in zip(*counts.values(), strict=True)), default=1)
+        for axes, part in panels:
+            here = names[part]
+            before = np.zeros(len(here))
+            for name, of_part in counts.items():
+                width = np.asarray(of_part[part])
+                axes.barh(range(len(here)), width, left=before, color=PART_COLOURS[name])
+                before += width
+            _name_rows(axes, here, is_small=len(panels) > 1, rows=panels[0][1].stop)
+            axes.set_xlim(0, max(widest, 1) * 1.02)
+        panels[0][0].set_title("Samples of each class, by part", pad=26)
+        _key(panels[0][0], {name: name for name in counts})
+
+
+def draw_groups(path: Path, sizes: Mapping[str, Ints]) -> None:
+    """Draw how many samples each group (writer, page, cluster) has, by the part it is in."""
+    parts = np.concatenate([np.full(size.size, name) for name, size in sizes.items()])
+    all_sizes = np.concatenate(list(sizes.values()))
+    order = np.argsort(-all_sizes, kind="stable")
+    order = order[all_sizes[order] > 1]
+    shown = order[:GROUPS]
+    with drawing(path, WIDE) as figure:
+        axes = figure.subplots()
+        for name in sizes:
+            here = np.flatnonzero(parts[shown] == name)
+            axes.bar(here, all_sizes[shown[here]], color=PART_COLOURS[name], width=1)
+        rest = all_sizes.size - order.size
+        said = [f"{rest} groups of one sample"] if rest else []
+        if order.size > shown.size:
+            said.append(f"{order.size - shown.size} smaller ones")
+        more = f"; not drawn: {', '.join(said)}" if said else ""
+        axes.set(ylabel="samples", xlabel="groups, the largest first", xticks=[])
+        axes.set_title(f"Samples of each group; a group is whole in one part{more}", pad=26)
+        axes.grid(axis="y")
+        axes.set_ylim(0, None)
+        axes.set_xlim(-1, max(40, shown.size))  # two groups are no wall
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        _key(axes, {name: f"{name}: {size.size} groups" for name, size in sizes.items()})

@@ -1,0 +1,106 @@
+"""Which font draws a name: matplotlib's own, or one of the system for scripts that it lacks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import groupby
+from typing import NamedTuple
+
+from matplotlib import font_manager, ft2font
+from matplotlib.ft2font import FT2Font
+from PIL import ImageFont, features
+
+OWN = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, and all of ISO 15919
+LONGEST = 28  # letters of a name beside a plot
+
+
+class Font(NamedTuple):
+    """A font's family, its file, and the code points that it has."""
+
+    family: str
+    file: str
+    letters: frozenset[int]
+
+
+@cache
+def own() -> Font:
+    """Return the font that is always there."""
+    file = font_manager.findfont(OWN)
+    return Font(OWN, file, frozenset(FT2Font(file).get_charmap()))
+
+
+@cache
+def of_the_system() -> tuple[Font, ...]:
+    """Return the system's plain upright fonts, a sans before others, in an order of their names.
+
+    None where there is nothing that joins and reorders letters (libraqm, in matplotlib since 3.11
+    and in Pillow): Tamil drawn letter by letter is no Tamil.
+    """
+    if not getattr(ft2font, "__libraqm_version__", None) or not features.check("raqm"):
+        return ()
+    plain = [
+        entry
+        for entry in font_manager.fontManager.ttflist
+        if entry.style == "normal" and entry.weight == 400 and "Last Resort" not in entry.name
+    ]
+    found = []
+    for entry in sorted(plain, key=lambda entry: ("Sans" not in entry.name, entry.name)):
+        with contextlib.suppress(OSError, RuntimeError):  # removed since, or damaged
+            letters = frozenset(FT2Font(entry.fname).get_charmap())
+            found.append(Font(entry.name, entry.fname, letters))
+    return tuple(found)
+
+
+@cache
+def font_for(text: str) -> Font | None:
+    """Return the font that has all letters of a text; None where there is none here."""
+    wanted = {ord(letter) for letter in text}
+    if wanted <= own().letters:
+        return own()
+    return next((font for font in of_the_system() if wanted <= font.letters), None)
+
+
+def is_drawn(text: str) -> bool:
+    """Tell whether every word of a text can be drawn, each in a font of its own."""
+    return all(font_for(word) for word in text.split()) and text.isprintable()
+
+
+def drawable(*names: str | None) -> str:
+    """Return the first name that can be drawn, "" where there is none."""
+    return next((name for name in names if name and is_drawn(name)), "")
+
+
+def tick(label: str, name: str, romanised: str | None = None) -> str:
+    """Return what a class is called beside a plot: its name if it can be drawn, cut if it is long.
+
+    Else its romanisation, or its label; of a label that cannot be drawn, the code points.
+    """
+    text = drawable(name, romanised, label) or ascii(label)[1:-1]
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def both(label: str, name: str, romanised: str | None = None) -> str:
+    """Return a class's name with its romanisation, where there is one: "கா kā"."""
+    said = tick(label, name, romanised)
+    return said if romanised is None or romanised == said else f"{said} {romanised}"
+
+
+def families(texts: Iterable[str]) -> list[str]:
+    """Return the font families that draw texts, for matplotlib to look through in order."""
+    fonts = (font_for(word) for text in texts for word in text.split())
+    return list(dict.fromkeys([OWN, *(font.family for font in fonts if font)]))
+
+
+def runs(text: str) -> Iterator[tuple[str, str]]:
+    """Cut a text into (piece, font file), for Pillow, which takes one font at a time."""
+    words = ((f"{word} ", (font_for(word) or own()).file) for word in text.split(" "))
+    for file, piece in groupby(words, key=lambda pair: pair[1]):
+        yield "".join(word for word, _ in piece), file
+
+
+@cache
+def pillow_font(file: str, size: int) -> ImageFont.FreeTypeFont:
+    """Return a font for Pillow; `size` in pixels."""
+    return ImageFont.truetype(file, size)
