@@ -42,20 +42,22 @@ def build(classes: int, channels: int = 3, dropout: float = 0.5) -> nn.Sequentia
     if channels != 3:
         whole.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(whole.conv1.weight, mode="fan_out", nonlinearity="relu")
+    hidden, last = nn.Linear(1024, 512, bias=False), nn.Linear(512, classes, bias=False)
+    nn.init.kaiming_normal_(hidden.weight)
+    # All classes are equally likely at first. fastai's draws here begin far worse than that, and
+    # with 156 classes and dropout the first hundreds of steps only unlearn them.
+    nn.init.zeros_(last.weight)
     head = nn.Sequential(
         ConcatPool(),
         nn.Flatten(),
         nn.BatchNorm1d(1024),
         nn.Dropout(dropout / 2),
-        nn.Linear(1024, 512, bias=False),
+        hidden,
         nn.ReLU(inplace=True),
         nn.BatchNorm1d(512),
         nn.Dropout(dropout),
-        nn.Linear(512, classes, bias=False),
+        last,
     )
-    for layer in head:
-        if isinstance(layer, nn.Linear):
-            nn.init.kaiming_normal_(layer.weight)
     return nn.Sequential(nn.Sequential(*list(whole.children())[:-2]), head)
 
 
