@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.charts.drawing import BLUE, GREY, PART_COLOURS, PLAIN, SMALL, WIDE, drawing
 from pipeline.measures import Ints, wilson
@@ -21,7 +22,7 @@ def _panels(figure: Figure, count: int) -> list[tuple[Axes, slice]]:
     """Return axes side by side and which of `count` bars each shows."""
     panels = max(1, -(-count // ROWS))
     rows = max(1, -(-count // panels))
-    axes = np.atleast_1d(figure.subplots(1, panels, gridspec_kw={"wspace": 0.5}))
+    axes = figure.subplots(1, panels, squeeze=False, gridspec_kw={"wspace": 0.5})[0]
     return [(each, slice(n * rows, (n + 1) * rows)) for n, each in enumerate(axes)]
 
 
@@ -113,5 +114,5 @@ def draw_groups(path: Path, sizes: Mapping[str, Ints]) -> None:
         axes.grid(axis="y")
         axes.set_ylim(0, None)
         axes.set_xlim(-1, max(40, shown.size))  # two groups are no wall
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         _key(axes, {name: f"{name}: {size.size} groups" for name, size in sizes.items()})

@@ -65,7 +65,7 @@ def draw_most_confused(path: Path, matrix: Ints, names: Sequence[str], title: st
     height = max(2.5, 0.36 * len(pairs) + 1)  # inches
     size = (13, max(height, 6.5)) if is_enlarged else (8, height)
     with drawing(path, size, names) as figure:
-        left, *others = np.atleast_1d(figure.subplots(1, 2 if is_enlarged else 1))
+        left, *others = figure.subplots(1, 2 if is_enlarged else 1, squeeze=False)[0]
         totals = matrix.sum(1)
         counts = [count for _, _, count in pairs]
         left.barh(range(len(pairs)), counts, color=RED, height=0.7)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.charts.drawing import BLUE, GREEN, GREY, ORANGE, SMALL, drawing
 
@@ -48,7 +49,7 @@ def draw_history(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]
         right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         for axes in (left, right):
             _stages(axes, rows)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(axis="y")
             axes.legend(loc="lower left" if axes is left else "lower right")
 

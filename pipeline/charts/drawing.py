@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ SMALL, PLAIN, LARGE = 7, 10, 13  # points, of text
 # Okabe and Ito's colours, which those who see red and green alike tell apart, too
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
 PART_COLOURS = {"train": BLUE, "valid": ORANGE, "test": GREEN, "out": GREY}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#555555",
     "axes.spines.right": False,
