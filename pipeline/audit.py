@@ -20,12 +20,13 @@ from pipeline.duplicates import Ints
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_csv
 from pipeline.groups import origins_of
-from pipeline.images import content_id, phash_both
+from pipeline.images import content_id
 from pipeline.intake import in_order, picture_files, shown
 from pipeline.leaks import Audit, residual_method
 from pipeline.links import Links, links_of
 from pipeline.marked import read_marked
 from pipeline.params import Dedupe, load_params, section
+from pipeline.phash import phash_both
 from pipeline.progress import Progress
 from pipeline.samples import dataset_folder
 
@@ -97,7 +98,8 @@ def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
     ]
     unreadable: Counter[str] = Counter()
     read: list[Read] = []
-    hashed = in_order(lambda file: _hashed(file[1]), files, os.cpu_count() or 1)
+    known: dict[str, tuple[int, int]] = {}
+    hashed = in_order(lambda file: _hashed(file[1], known), files, os.cpu_count() or 1)
     with Progress("read", total=len(files)) as progress:
         for (part, path), found in zip(files, hashed, strict=True):
             progress.advance()
@@ -108,10 +110,16 @@ def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
     return read, dict(sorted(unreadable.items()))
 
 
-def _hashed(path: Path) -> tuple[str, tuple[int, int]] | Rejected:
+def _hashed(
+    path: Path, known: dict[str, tuple[int, int]]
+) -> tuple[str, tuple[int, int]] | Rejected:
+    """Return a file's content id and hashes; bytes that are `known` are not decoded again."""
     data = path.read_bytes()
+    content = content_id(data)
     try:
-        return content_id(data), phash_both(data)
+        if content not in known:  # two threads may find the same at once: a decode too many
+            known[content] = phash_both(data)
+        return content, known[content]
     except Rejected as refusal:
         return refusal
 

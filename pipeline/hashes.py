@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import PipelineError, Rejected
 from pipeline.files import replacing
-from pipeline.images import open_rgb, phash, phash_both
+from pipeline.images import open_rgb
 from pipeline.intake import in_order
+from pipeline.phash import POLICY, phash, phash_both
 from pipeline.progress import Progress
 from pipeline.samples import dataset_folder, samples_path
 
@@ -49,10 +50,10 @@ def crop_hashes(data: bytes) -> list[int]:
     return sorted({int(str(segment), 16) for segment in found.segment_hashes})
 
 
-_VERSIONS = f"pillow-{version('pillow')} imagehash-{version('imagehash')}"
-PHASH = Kind("phash", f"phash-64 draft-128 {_VERSIONS}", lambda data: [phash(data)])
+_PILLOW = f"pillow-{version('pillow')}"
+PHASH = Kind("phash", f"{POLICY} {_PILLOW}", lambda data: [phash(data)])
 BOTH = Kind("phash", PHASH.policy, phash_both, 2)  # the picture's and its mirror image's
-CROP = Kind("crop", f"crop-resistant {_VERSIONS}", crop_hashes)
+CROP = Kind("crop", f"crop-resistant {_PILLOW} imagehash-{version('imagehash')}", crop_hashes)
 
 
 def cache_path(dataset: str, kind: Kind) -> Path:

@@ -1,4 +1,4 @@
-"""Pictures as bytes: verified to the end, brought to one form, named and hashed by content.
+"""Pictures as bytes: verified to the end, brought to one form, named by content.
 
 Colours are taken as stored: an ICC profile is not applied.
 """
@@ -22,10 +22,9 @@ __all__ = [
     "ImageInfo",
     "Normalised",
     "content_id",
+    "flatten",
     "normalise",
     "open_rgb",
-    "phash",
-    "phash_both",
     "verify",
 ]
 
@@ -90,7 +89,7 @@ def normalise(
         size = _within(info.width, info.height, max_side)
         if size != image.size:
             image.draft(None, (2 * size[0], 2 * size[1]))  # half the work, none of the sharpness
-        plain = _flatten(load(image), info, notes)
+        plain = flatten(load(image), info, notes)
         turn = _turn(image)
         if size != (info.width, info.height):
             notes.append("reduced")
@@ -110,37 +109,9 @@ def normalise(
 def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the (first) picture of a file upright and in RGB. Raises Rejected like `verify`."""
     with opened(data, 1, max_pixels) as (image, info):
-        plain = _flatten(load(image), info, []).convert("RGB")
+        plain = flatten(load(image), info, []).convert("RGB")
         turn = _turn(image)
         return plain if turn is None else plain.transpose(turn)
-
-
-def phash(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
-    """Return the 64-bit perceptual hash of a picture as an unsigned integer.
-
-    imagehash.phash of the JPEG decoder's own reduction to 128 pixels or more: a third of the time
-    of a full decode, and at most 4 bits apart from it. Equal bytes give equal hashes with one
-    version of Pillow only. Raises Rejected like `verify`.
-    """
-    return _phash(_reduced(data, max_pixels))
-
-
-def phash_both(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return the `phash` of a picture and of its mirror image."""
-    plain = _reduced(data, max_pixels)
-    return _phash(plain), _phash(plain.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-
-
-def _phash(image: Image.Image) -> int:
-    import imagehash
-
-    return int(str(imagehash.phash(image)), 16)
-
-
-def _reduced(data: bytes, max_pixels: int) -> Image.Image:
-    with opened(data, 1, max_pixels) as (image, info):
-        image.draft("L", (128, 128))
-        return load(image) if image.mode in ("L", "RGB") else _flatten(load(image), info, [])
 
 
 def _decode_only(image: Image.Image) -> None:
@@ -177,7 +148,7 @@ def _within(width: int, height: int, side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _flatten(image: Image.Image, info: ImageInfo, notes: list[str]) -> Image.Image:
+def flatten(image: Image.Image, info: ImageInfo, notes: list[str]) -> Image.Image:
     """Return a decoded picture in L (where it is grey) or RGB; tell `notes` what was done."""
     if image.mode.startswith("I;16"):
         notes.append("16-bit grey to 8")

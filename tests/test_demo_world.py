@@ -24,6 +24,7 @@ from pipeline.demo.drawn_archives import (
 from pipeline.demo.drawn_dances import DrawnDances, bomb, draw_gallery
 from pipeline.demo.world import Answer, Gallery, Plant, Url, World
 from pipeline.errors import Rejected
+from pipeline.phash import phash
 
 DANCES = ("bharathanatyam", "kathak", "kathakali", "jagoi", "odissi")
 SEED = 8  # the demo's own
@@ -69,12 +70,12 @@ def test_sound_pictures_are_unlike_each_other_and_copies_are_alike(dances: Drawn
     hashes = []
     for dance in DANCES:
         gallery = gallery_of(dances, dance)
-        hashes += [images.phash(body(gallery, url)) for url in gallery.sound]
+        hashes += [phash(body(gallery, url)) for url in gallery.sound]
         for plant in gallery.plants:
             if plant.fault.startswith("near copy"):
                 copy, twin = body(gallery, plant.url), body(gallery, plant.twin)
                 assert copy != twin
-                assert (images.phash(copy) ^ images.phash(twin)).bit_count() <= 6
+                assert (phash(copy) ^ phash(twin)).bit_count() <= 6
     bits = np.array(hashes, dtype=np.uint64)
     distances = np.bitwise_count(bits[:, None] ^ bits)[np.triu_indices(len(bits), 1)]
     assert distances.min() > 10  # else a sound picture would be grouped with another

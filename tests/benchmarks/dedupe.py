@@ -76,8 +76,8 @@ class Clock:
 
 
 def hash_ours(folder: Path) -> Result:
-    from pipeline.images import phash
     from pipeline.intake import in_order
+    from pipeline.phash import phash
 
     files = files_in(folder)
     phash(files[0].read_bytes())  # imports
@@ -158,22 +158,25 @@ def whole_ours(folder: Path) -> Result:
     import pyarrow as pa
 
     from pipeline.duplicates import components, contents_of, mark
-    from pipeline.images import content_id, phash
+    from pipeline.images import content_id
     from pipeline.intake import in_order
     from pipeline.links import links_of
+    from pipeline.phash import phash
 
     files = files_in(folder)
     phash(files[0].read_bytes())
     clock = Clock()
 
-    def named(path: Path) -> tuple[str, int]:
-        data = path.read_bytes()
-        return content_id(data), len(data)
+    hash_of: dict[str, int] = {}
 
-    ids, sizes = zip(*in_order(named, files, WORKERS), strict=True)
-    of = dict(zip(ids, files, strict=True))  # the same bytes are decoded once
-    hashes = in_order(lambda path: phash(path.read_bytes()), of.values(), WORKERS)
-    hash_of = dict(zip(of, hashes, strict=True))
+    def read(path: Path) -> tuple[str, int]:
+        data = path.read_bytes()
+        name = content_id(data)
+        if name not in hash_of:  # the same bytes are decoded once
+            hash_of[name] = phash(data)
+        return name, len(data)
+
+    ids, sizes = zip(*in_order(read, files, WORKERS), strict=True)
     nothing = [None] * len(files)
     samples = pa.table(
         {
