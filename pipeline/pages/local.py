@@ -6,6 +6,7 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def serve(page: LocalPage, port: int, *, host: str = HOST, is_shown: bool = True
                 webbrowser.open(url)
 
         config = uvicorn.Config(page.asgi, log_level="warning", lifespan="off", server_header=False)
-        _Server(config, ready).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # uvicorn ends well, then passes Ctrl-C on
+            _Server(config, ready).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
