@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import augment
+from pipeline.errors import PipelineError
 from pipeline.network import Card, normaliser
 from pipeline.params import Augment
 from pipeline.pictures import Pictures, Pixels
@@ -29,6 +30,9 @@ class Batches:
     With `augmenting` the order and the changes are drawn anew in every epoch, from `seed` and the
     epoch's number alone, and what does not fill a batch waits for another epoch; else pictures
     come unchanged, in order, all of them. `halve` makes batches smaller that do not fit.
+
+    The process of number `rank` of `ranks` gets its share of every batch, or of the pictures that
+    come unchanged. Raises PipelineError where that is less than two of a batch: norms need two.
     """
 
     def __init__(
@@ -40,24 +44,47 @@ class Batches:
         *,
         batch_size: int,
         augmenting: Augment | None = None,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.card, self.device, self.augmenting = card, device, augmenting
+        self.rank, self.ranks = rank, ranks
         self.n = len(targets)
-        self.whole = self.bs = max(1, min(batch_size, self.n))
-        self.pixels, self.place = resident(stored.pixels, device)
+        self.share = self.bs = max(1, min(batch_size, self.n) // ranks)
+        if augmenting and ranks > 1 and self.share < 2:
+            raise PipelineError(
+                f"a batch of {min(batch_size, self.n)} gives {ranks} processes less than two "
+                f"pictures each: raise batch_size, or start fewer"
+            )
+        self.whole = self.share * ranks  # of a step, in all processes
+        self.pixels, self.place = resident(stored.pixels, device, ranks)
         self.aspects = torch.from_numpy(stored.aspects)
         self.targets = torch.from_numpy(targets).to(device)
         self.epoch_seed = 0  # set before every epoch
         self.dataset = self  # fastai asks it for a loss function
 
     def __len__(self) -> int:
+        return len(self._rows())
+
+    def _rows(self) -> list[slice]:
+        """Return which places in the order come at a time."""
         if self.augmenting:
-            return self.n // self.whole * (self.whole // self.bs)
-        return (self.n + self.bs - 1) // self.bs
+            first = self.rank * self.share
+            spans = [
+                (step + first, step + first + self.share)
+                for step in range(0, self.n - self.whole + 1, self.whole)
+            ]
+        else:
+            spans = [(self.n * self.rank // self.ranks, self.n * (self.rank + 1) // self.ranks)]
+        return [
+            slice(start, min(start + self.bs, end))
+            for begin, end in spans
+            for start in range(begin, end, self.bs)
+        ]
 
     def halve(self) -> bool:
-        """Give half as much at a time, or what divides a batch evenly; False where nothing does."""
-        smaller = [each for each in range(2, self.bs // 2 + 1) if self.whole % each == 0]
+        """Give half as much at a time, or what divides a share evenly; False where nothing does."""
+        smaller = [each for each in range(2, self.bs // 2 + 1) if self.share % each == 0]
         self.bs = max(smaller, default=self.bs)
         return bool(smaller)
 
@@ -78,8 +105,7 @@ class Batches:
             draws = augment.draw(self.augmenting, self.card.view, aspects, generator)
             draws = draws.to(self.device)
         order = order.to(self.pixels.device)
-        for start in range(0, len(self) * self.bs, self.bs):
-            rows = slice(start, start + self.bs)
+        for rows in self._rows():
             picked = order[rows]
             values = self.pixels[picked].to(self.device, non_blocking=True).float()
             if draws is not None:
@@ -88,18 +114,19 @@ class Batches:
             yield values * scale + shift, self.targets[picked.to(self.device)]
 
 
-def resident(pixels: Pixels, device: torch.device) -> tuple[Tensor, str]:
+def resident(pixels: Pixels, device: torch.device, ranks: int = 1) -> tuple[Tensor, str]:
     """Put pictures where batches are taken from fastest; return them and that place.
 
     On the device while they take less than half of what is free there; else in memory (pinned,
-    for a GPU to read from) while they take less than half of it; else they stay in the cache file,
-    mapped. The network, its activations and the other processes need the other halves.
+    for a GPU to read from) while they take less than half of it, once for each of the `ranks`
+    processes; else they stay in the cache file, mapped. The network, its activations and other
+    work need the other halves.
     """
     size = pixels.nbytes
     if device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2:
         return torch.from_numpy(np.array(pixels)).to(device), "on the device"
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if size < memory / 2:
+    if size * ranks < memory / 2:
         there = torch.from_numpy(np.array(pixels))
         if device.type == "cuda":
             return there.pin_memory(), "in memory, pinned"

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.batches import seed_of
 from pipeline.errors import PipelineError
+from pipeline.ranks import summed
 
 
 class Autocast(Callback):
@@ -53,10 +54,10 @@ class Schedule(Callback):
         self.identity = identity
 
     def before_epoch(self) -> None:
-        """Seed the loader and dropout."""
+        """Seed the loader, alike in all processes, and dropout, in each its own."""
         seed = seed_of(*self.identity, self.learn.epoch)
         self.learn.dls[0].epoch_seed = seed
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + self.learn.dls[0].rank)
 
 
 class Averaging(Callback):
@@ -81,7 +82,7 @@ class Averaging(Callback):
     def _mix(self, averaged: Any, current: Any, _: object) -> None:
         done = int(self.averaged.n_averaged)  # which stays on the CPU: nothing waits for the device
         decay = min(self.decay, (1 + done) / (10 + done))
-        get_ema_multi_avg_fn(decay)(averaged, current, done)
+        get_ema_multi_avg_fn(decay)(averaged, current, done)  # type: ignore[no-untyped-call]
 
     def after_step(self) -> None:
         """Take the new weights in."""
@@ -153,19 +154,29 @@ class History(Callback):
             )
         return losses[-self.CHECK_EVERY :].mean().item()
 
+    def _losses(self) -> Tensor:
+        """Return the sum of the training losses, their count, the sum of the validation losses."""
+        kept = [
+            torch.stack(each).cpu().double() if each else torch.zeros(0)
+            for each in (self.losses, self.valid_losses)
+        ]
+        return torch.tensor([kept[0].sum(), len(self.losses), kept[1].sum()], dtype=torch.float64)
+
     def after_validate(self) -> None:
         """Write the epoch's row: fastai's `after_epoch` comes for epochs that are skipped, too."""
         self._finite()
-        matrix = self.matrix.view(self.classes, self.classes).double().cpu()
+        device = self.matrix.device
+        matrix = summed(self.matrix.cpu(), device).view(self.classes, self.classes).double()
         total, counts, right = matrix.sum().item(), matrix.sum(1), matrix.diag()
+        trained, steps, validated = summed(self._losses(), device).tolist()
         row: dict[str, float | None] = {
-            "train_loss": torch.stack(self.losses).double().mean().item(),
+            "train_loss": trained / steps,
             "valid_loss": None,
             "accuracy": None,
             "class_averaged_accuracy": None,
         }
         if total:
-            row["valid_loss"] = torch.stack(self.valid_losses).double().sum().item() / total
+            row["valid_loss"] = validated / total
             row["accuracy"] = right.sum().item() / total
             row["class_averaged_accuracy"] = (right / counts)[counts > 0].mean().item()
         self.write(row)

@@ -22,6 +22,8 @@ class Compute:
     dtype: torch.dtype | None  # of autocast; None: float32 throughout
     channels_last: bool
     is_compiled: bool = False
+    rank: int = 0  # of this process among
+    ranks: int = 1  # that share every batch
 
     def __str__(self) -> str:
         """Describe the choice in a line."""
@@ -32,7 +34,9 @@ class Compute:
             name = f"cpu ({torch.get_num_threads()} threads)"
         order = "channels-last" if self.channels_last else "channels-first"
         compiled = ", compiled" if self.is_compiled else ""
-        return f"on {name}, {'fp32' if self.dtype is None else 'bf16'}, {order}{compiled}"
+        several = f"{self.ranks} processes, each " if self.ranks > 1 else ""
+        precision = "fp32" if self.dtype is None else "bf16"
+        return f"{several}on {name}, {precision}, {order}{compiled}"
 
 
 def pick_device(wanted: str = "auto") -> torch.device:

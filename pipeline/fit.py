@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from fastai.callback.schedule import LRFinder, valley
+from fastai.callback.schedule import LRFinder, ParamScheduler, valley
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner, Recorder
 
@@ -63,6 +63,19 @@ class Changed(Protocol):
         """Write down what there is."""
 
 
+class Finder(LRFinder):
+    """fastai's, without a file of the weights before it: the state has them."""
+
+    def before_fit(self) -> None:
+        """Begin the curve."""
+        ParamScheduler.before_fit(self)
+        self.best_loss = float("inf")
+
+    def after_fit(self) -> None:
+        """Leave no gradients."""
+        self.learn.opt.zero_grad()
+
+
 @dataclass(frozen=True)
 class Fitting:
     """A training under way."""
@@ -96,7 +109,8 @@ class Fitting:
         """Do something from where the state stands; again with half the batch while it is too much.
 
         Gradients of the parts of a batch are added up, so that a step still sees all of it; the
-        norms see a part at a time. Raises PipelineError when even two pictures are too many.
+        norms see a part at a time. Raises PipelineError when even two pictures are too many, or
+        one of several processes has too little: the others are past that step.
         """
         model = self.learner.model
         while True:
@@ -113,7 +127,7 @@ class Fitting:
             if self.learner.dls.device.type == "cuda":
                 torch.cuda.empty_cache()
             batches = self.learner.dls.train
-            if not batches.halve():
+            if batches.ranks > 1 or not batches.halve():
                 raise PipelineError(f"out of memory with {batches.bs} pictures at once: {why}")
             say = f"out of memory: {batches.bs} at a time, {batches.whole} a step"
             print(say, file=sys.stderr, flush=True)
@@ -136,7 +150,7 @@ class Fitting:
         if steps:
             recorder = Recorder()
             schedule = Schedule(self.params.seed, index, "finder")
-            cbs = [schedule, LRFinder(*FINDER_RATES, steps), recorder]
+            cbs = [schedule, Finder(*FINDER_RATES, steps), recorder]
             with self.learner.no_logging():
                 self.learner.fit(steps // len(self.learner.dls.train) + 1, cbs=cbs)
             curve = [
@@ -174,19 +188,23 @@ class Fitting:
 
         batches = learner.dls.train
         cbs: list[Any] = [Schedule(self.params.seed, index)]
-        if batches.bs < batches.whole:
-            cbs.append(GradientAccumulation(batches.whole))
+        if batches.bs < batches.share:
+            cbs.append(GradientAccumulation(batches.share))
         averaging = None
         if self.params.ema:  # anew in each stage
             averaging = Averaging(self.params.ema, state.average if state.epoch else {})
             cbs.append(averaging)
-        total = (plan.epochs - state.epoch) * len(batches) * batches.bs
+        total = (plan.epochs - state.epoch) * len(batches) * batches.bs * batches.ranks
+
+        def advance(count: int, note: str | None) -> None:
+            progress.advance(count * batches.ranks, note)
+
         with Progress(f"{plan.name} ({plan.layers} layers)", total) as progress:
             learner.fit_one_cycle(
                 plan.epochs,
                 group_rates(state.rates[index]),
                 start_epoch=state.epoch,
-                cbs=[*cbs, History(self.classes, write, progress.advance), Saver(save)],
+                cbs=[*cbs, History(self.classes, write, advance), Saver(save)],
             )
 
 
@@ -217,12 +235,14 @@ def fit(
 
     def changed(state: State, *, is_whole: bool) -> None:
         nonlocal saved
+        if compute.rank:
+            return
         written(state)
         if is_whole and time.monotonic() - saved >= task.params.checkpoint_s:
             save_state(path, state)
             saved = time.monotonic()
 
-    written(state)
+    changed(state, is_whole=False)
     Fitting(learner, task.params, len(task.labels), state, changed).run(stages)
     return learner, state
 

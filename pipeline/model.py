@@ -61,6 +61,12 @@ def make_learner(
         cbs.append(Autocast(compute.device, compute.dtype))
     if params.mixup:
         cbs.append(MixUp(params.mixup))
+    if compute.ranks > 1:
+        from pipeline.lockstep import Lockstep  # accelerate is needed for it alone
+
+        is_cuda = compute.device.type == "cuda"
+        # precision is Autocast's; accelerate would else take its own from the launcher's settings
+        cbs.append(Lockstep(sync_bn=is_cuda, cpu=not is_cuda, mixed_precision="no"))
     network.to(compute.device)
     if compute.channels_last:
         network.to(memory_format=torch.channels_last)

@@ -86,7 +86,14 @@ def batches(task: Task, part: str, compute: Compute, augmenting: Augment | None 
     size = task.params.batch_size if augmenting else 2 * task.params.batch_size
     stored, targets = task.pictures[part], task.targets[part]
     return Batches(
-        stored, targets, task.card, compute.device, batch_size=size, augmenting=augmenting
+        stored,
+        targets,
+        task.card,
+        compute.device,
+        batch_size=size,
+        augmenting=augmenting,
+        rank=compute.rank,
+        ranks=compute.ranks,
     )
 
 

@@ -23,6 +23,7 @@ from pipeline.measures import fit_temperature
 from pipeline.network import Card, predict_logits, save_model
 from pipeline.params import Train, load_params, section
 from pipeline.portable import export
+from pipeline.ranks import first_ahead, first_speaks, join, leave
 from pipeline.samples import dataset_folder, reports_folder
 from pipeline.task import Task, purpose, read_task
 
@@ -45,20 +46,28 @@ def main(dataset: str) -> None:
     Learns DATASET's train part, on the GPU if there is one, and watches its valid part. A killed
     training goes on from its last epoch to the same end.
 
-    Example: python -m pipeline.train dances
+    \b
+    Examples:
+      python -m pipeline.train dances
+      accelerate launch -m pipeline.train dances     on all GPUs of this machine
     """
     train(dataset, section(load_params().train, dataset, "train"))
 
 
 def train(dataset: str, params: Train) -> None:
     """Train a dataset's model; write it, its history and its metrics."""
-    compute = choose(params)
-    task = read_task(dataset, params)
-    stages = plans(params, task.is_pretrained)
-    for line in introduction(task, compute, stages):
-        print(line, file=sys.stderr, flush=True)
+    compute = join(choose(params))
     left = dataset_folder(dataset) / "checkpoints" / "state.pt"
-    learner, state = fit(task, stages, compute, left, partial(write_curves, dataset))
+    with first_speaks(compute):
+        with first_ahead(compute):
+            task = read_task(dataset, params)
+        stages = plans(params, task.is_pretrained)
+        for line in introduction(task, compute, stages):
+            print(line, file=sys.stderr, flush=True)
+        learner, state = fit(task, stages, compute, left, partial(write_curves, dataset))
+    leave(compute)
+    if compute.rank:
+        return
     logits = predict_logits(task.network, task.pictures["valid"].pixels, task.card, compute.device)
     temperature = fit_temperature(logits, task.targets["valid"])
     metrics = measured(task, stages, state, temperature)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline.batches import Batches, resident, seed_of
+from pipeline.errors import PipelineError
 from pipeline.network import Card, ClassName
 from pipeline.params import Augment
 from pipeline.pictures import Pictures, View
@@ -16,13 +17,28 @@ CPU = torch.device("cpu")
 CARD = Card((ClassName("a", "A"), ClassName("b", "B")), View(8, 1, "pad"), (0.0,), (1.0,))
 
 
-def batches(count: int, batch_size: int = 4, augmenting: Augment | None = None) -> Batches:
+def batches(
+    count: int,
+    batch_size: int = 4,
+    augmenting: Augment | None = None,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Batches:
     pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros(
         (1, 1, 8, 8), np.uint8
     )
     stored = Pictures(pixels, np.ones(count, np.float32))
     targets = np.arange(count, dtype=np.int64) % 2
-    return Batches(stored, targets, CARD, CPU, batch_size=batch_size, augmenting=augmenting)
+    return Batches(
+        stored,
+        targets,
+        CARD,
+        CPU,
+        batch_size=batch_size,
+        augmenting=augmenting,
+        rank=rank,
+        ranks=ranks,
+    )
 
 
 def values(loader: Batches) -> list[int]:
@@ -81,6 +97,31 @@ def test_half_a_batch_still_sees_the_same_pictures_in_the_same_order(
         found.append(loader.bs)
         assert values(loader) == seen and len(loader) * loader.bs == len(seen)
     assert found == halves
+
+
+@pytest.mark.parametrize(("batch_size", "ranks", "step"), [(6, 3, 6), (8, 2, 8), (7, 3, 6)])
+def test_processes_share_every_batch_of_the_same_order(
+    batch_size: int, ranks: int, step: int
+) -> None:
+    shares = [batches(20, batch_size, Augment(), rank, ranks) for rank in range(ranks)]
+    assert {share.whole for share in shares} == {step}
+    steps = [[(y, x) for x, y in share] for share in shares]
+    assert {len(each) for each in steps} == {20 // step} == {len(share) for share in shares}
+    together = [
+        round(float(value) * 255)
+        for parts in zip(*steps, strict=True)
+        for _, x in parts
+        for value in x[:, 0, 4, 4]
+    ]
+    assert together == values(batches(20, step, Augment()))
+    watched = [values(batches(20, batch_size, None, rank, ranks)) for rank in range(ranks)]
+    assert [value for each in watched for value in each] == list(range(20))
+
+
+def test_a_share_of_one_picture_is_refused() -> None:
+    with pytest.raises(PipelineError, match="a batch of 5 gives 3 processes less than two"):
+        batches(5, 8, Augment(), 0, 3)
+    assert values(batches(1, 8, None, 0, 2)) + values(batches(1, 8, None, 1, 2)) == [0]
 
 
 def test_what_does_not_fit_into_memory_stays_in_its_file(tmp_path: Path) -> None:
