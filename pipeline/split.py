@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.balance import draw_balance
-from pipeline.decisions import Verdict, read_decisions, verdicts
+from pipeline.decisions import Verdict, by_action, read_decisions, verdicts
 from pipeline.draw import PARTS, draw_folds, draw_parts
 from pipeline.duplicates import Ints, contents_of, mark
 from pipeline.errors import PipelineError, Stage
@@ -188,6 +188,48 @@ def check_decisions(path: Path, said: Mapping[str, Verdict], marked: Marked) -> 
     return len(said.keys() - set(marked.contents.ids))
 
 
+def without_decisions(marked: Marked, params: Split) -> list[str] | None:
+    """Return the part of each sample had nobody decided; None where no such split can be made."""
+    try:
+        return split(marked, params, {}).part
+    except PipelineError:  # a class that only decisions hold together
+        return None
+
+
+def touching(
+    said: Collection[str], marked: Marked, part: Sequence[str], undecided: Sequence[str] | None
+) -> dict[str, int]:
+    """Count the decided pictures by part: of where it is and where it would be, the later one.
+
+    A decision about valid or test moves the number that judges it: whoever has seen the losses
+    there and chooses flatters the model, so these are counted apart.
+    """
+    order = ("out", *PARTS)
+    place = dict.fromkeys(said, -1)
+    for where in (part, undecided or part):
+        for content_id, name in zip(marked.samples["content_id"].to_pylist(), where, strict=True):
+            if content_id in place:
+                place[content_id] = max(place[content_id], order.index(name))
+    counts = Counter(place.values())
+    return {name: counts[order.index(name)] for name in PARTS}
+
+
+def table_of(marked: Marked, parts: Parts) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
+    """Return the header and the rows of split.csv."""
+    columns: list[Sequence[object]] = [
+        marked.samples["sample_id"].to_pylist(),
+        marked.samples["content_id"].to_pylist(),
+        parts.label,
+        parts.part,
+        parts.group,
+        parts.reason,
+    ]
+    if parts.fold is None:
+        return HEADER, zip(*columns, strict=True)
+    columns.append([number if number >= 0 else "" for number in parts.fold])
+    return (*HEADER, "fold"), zip(*columns, strict=True)
+
+
 @click.command(cls=Stage)
 @click.argument("dataset")
 def main(dataset: str) -> None:
@@ -205,20 +247,15 @@ def main(dataset: str) -> None:
     said = verdicts(read_decisions(path))
     unknown = check_decisions(path, said, marked)
     parts = split(marked, params, said)
-    columns: list[Sequence[object]] = [
-        marked.samples["sample_id"].to_pylist(),
-        marked.samples["content_id"].to_pylist(),
-        parts.label,
-        parts.part,
-        parts.group,
-        parts.reason,
-    ]
-    if parts.fold is not None:
-        columns.append([number if number >= 0 else "" for number in parts.fold])
-    header = HEADER if parts.fold is None else (*HEADER, "fold")
-    write_csv(dataset_folder(dataset) / "split.csv", header, zip(*columns, strict=True))
+    write_csv(dataset_folder(dataset) / "split.csv", *table_of(marked, parts))
     report = report_of(marked, parts, params)
-    report["decisions"] = {"pictures": len(said), "of_no_sample": unknown}
+    undecided = None if not said else without_decisions(marked, params)
+    report["decisions"] = {
+        "pictures": len(said),
+        "of_no_sample": unknown,
+        "by_action": by_action(said),
+        "touching": touching(said, marked, parts.part, undecided),
+    }
     draw_balance(dataset, marked.samples, parts.label, parts.part, parts.group)
     write_json(reports_folder(dataset) / "split.json", report)
 

@@ -31,7 +31,7 @@ from pipeline.marked import Marked
 from pipeline.pairs import near_pairs
 from pipeline.params import Dedupe, Split
 from pipeline.samples import dataset_folder
-from pipeline.split import Parts, report_of, split
+from pipeline.split import Parts, report_of, split, touching, without_decisions
 from tests.tables import content, drawn, picture, sample, table, write
 
 PHASH = Dedupe(method="phash", remove_within=2, group_within=4, review_within=6)
@@ -365,6 +365,22 @@ def test_decisions_of_people_are_applied() -> None:
     assert report_of(marked(rows), parts, params())["out"] == {"deleted": 1}
 
 
+def test_decisions_about_valid_and_test_are_counted_apart() -> None:
+    rows = [sample(number, "ab"[number % 2]) for number in range(40)]
+    world = marked(rows)
+    undecided = without_decisions(world, params())
+    assert undecided == split(world, params(), {}).part
+    by_part = {name: undecided.index(name) for name in ("train", "valid", "test")}
+    gone = Verdict(action="delete")
+    said = {content(row): gone for row in by_part.values()} | {content("elsewhere"): gone}
+    parts = split(world, params(), said)
+    assert [parts.part[row] for row in by_part.values()] == ["out"] * 3
+    assert touching(said, world, parts.part, undecided) == {"train": 1, "valid": 1, "test": 1}
+    assert touching(said, world, parts.part, None) == {"train": 0, "valid": 0, "test": 0}
+    lost = marked([sample(n) for n in range(9)] + [sample(1, "b", content_id=content(1))])
+    assert without_decisions(lost, params()) is None, "b is in a label conflict, and alone"
+
+
 def test_a_hundred_thousand_samples_are_quick() -> None:
     rows = [
         sample(number, f"{number % 150:03}", group=f"w{number % 2000}") for number in range(100_000)
@@ -427,6 +443,9 @@ def test_the_stages_run_on_a_dataset_of_any_name(project: Callable[..., Path]) -
     assert (
         Counter(rows_of("birds")[name]["part"] == "out" for name in ("a/2", "b/wrong"))[True] == 1
     )
+    said = read_json(dataset_folder("birds") / "reports" / "split.json")["decisions"]
+    assert (said["pictures"], said["of_no_sample"], said["by_action"]) == (1, 0, {"relabel": 1})
+    assert sum(said["touching"].values()) == 1
     first = (dataset_folder("birds") / "split.csv").read_bytes()
     run(stage.main, "birds")
     assert (dataset_folder("birds") / "split.csv").read_bytes() == first
