@@ -13,6 +13,10 @@ from pipeline import __version__
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "demo": ("demo.run:main", "Run the whole pipeline offline on a small drawn world."),
+        "review": (
+            "review.command:main",
+            "Look at pictures in the browser and decide: keep, delete, relabel.",
+        ),
         "status": ("status:main", "Show what each dataset holds, stage by stage."),
         "add-dance": ("add_dance:main", "Add a dance to params.yaml and keep its comments."),
         "add-dataset": (
@@ -46,6 +50,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "credits": (
             "credits:main",
             "Write credits.csv and credits.md for exactly the pictures in use.",
+        ),
+        "report": (
+            "report.page:main",
+            "Write one HTML page about a run: data, leaks, training, results, errors, decisions.",
         ),
         "export": ("export:main", "Write a trained model as ONNX, checked against torch."),
     },
