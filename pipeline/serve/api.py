@@ -25,7 +25,6 @@ FOR_EVER = "private, max-age=31536000, immutable"  # what a content id names nev
 Coordinate = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
 Point = Annotated[list[Coordinate], Field(min_length=2, max_length=2)]
 Stroke = Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS)]
-Top = Annotated[int, Query(ge=1, le=20, description="How many classes to name.")]
 ContentId = Annotated[str, InPath(pattern="^[0-9a-f]{64}$")]
 
 
@@ -41,6 +40,17 @@ class Strokes(BaseModel):
         le=1e6,
         description="The tablet's resolution; null: the letter gets the archive's usual size.",
     )
+
+
+class Wish(BaseModel):
+    """What an answer should hold."""
+
+    model_config = ConfigDict(extra="forbid")  # a typing mistake is not the default
+
+    top: int = Field(default=3, ge=1, le=20, description="How many classes to name.")
+
+
+Wished = Annotated[Wish, Query()]
 
 
 class Guess(BaseModel):
@@ -175,9 +185,9 @@ def api(served: Served) -> APIRouter:
         responses=REFUSALS,
         openapi_extra=PICTURE_BODY,
     )
-    def picture(data: Annotated[bytes, Depends(whole_body)], top: Top = 3) -> Answer:
+    def picture(data: Annotated[bytes, Depends(whole_body)], wish: Wished) -> Answer:
         """Name what is in a picture: the file's bytes are the body, whatever its type."""
-        return Answer(**answer(served.see_picture(data, top)))
+        return Answer(**answer(served.see_picture(data, wish.top)))
 
     if served.pen is not None:
         add_strokes(router, served)
@@ -187,12 +197,12 @@ def api(served: Served) -> APIRouter:
 def add_strokes(router: APIRouter, served: Served) -> None:
     """Add the route that draws strokes and names the letter."""
 
-    def strokes(written: Strokes, top: Top = 3) -> DrawnAnswer:
+    def strokes(written: Strokes, wish: Wished) -> DrawnAnswer:
         """Draw strokes as the archive's letters are drawn, and name the letter."""
         points = sum(map(len, written.strokes))
         if points > MAX_POINTS:
             raise HTTPException(422, f"{points} points, at most {MAX_POINTS}")
-        bitmap, seen = served.see_strokes(written.strokes, written.points_per_inch, top)
+        bitmap, seen = served.see_strokes(written.strokes, written.points_per_inch, wish.top)
         drawn = shown(encode_png(bitmap), bitmap.width, bitmap.height)
         return DrawnAnswer(**answer(seen), drawn=drawn, content_id=bitmap.content_id)
 

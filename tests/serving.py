@@ -1,0 +1,62 @@
+"""A small world to serve: letters that were drawn from strokes, and photos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.network import Card, ClassName, build, save_model
+from pipeline.pages.local import LocalPage
+from pipeline.params import Params, load_params
+from pipeline.pictures import View
+from pipeline.serve.page import make_page
+from pipeline.serve.served import Served, load
+from tests.conftest import ROOT
+from tests.worlds import write_world
+
+LETTERS = (
+    ClassName("disc", "க", "ka"),
+    ClassName("cross", "ங", "ṅa"),
+    ClassName("bars", "ச", "ca"),
+)
+PHOTOS = (ClassName("disc", "Disc"), ClassName("ring", "<b>Ring</b> & more"))
+INK = View(32, 1, "pad", margin=2, trim=True, invert=True)
+
+
+def write_models(root: Path) -> None:
+    """Write two datasets with untrained models below `root`."""
+    torch.manual_seed(0)
+    for dataset, classes, view in (("letters", LETTERS, INK), ("photos", PHOTOS, View(32))):
+        write_world(root, dataset, {each.label: {"train": 8, "test": 1} for each in classes})
+        card = Card(classes, view, (0.3,) * view.channels, (0.3,) * view.channels)
+        network = build(len(classes), view.channels)
+        save_model(root / "data" / dataset / "model", network, card)
+
+
+def drawn_params() -> Params:
+    """Return the shipped params, where letters are drawn as the handwriting is."""
+    params = load_params(ROOT / "params.yaml")
+    return params.model_copy(update={"convert": {"letters": params.convert["tamil"]}})
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Served]:
+    """Give the two models, loaded."""
+    root, before = tmp_path_factory.mktemp("serve"), Path.cwd()
+    write_models(root)
+    os.chdir(root)  # data lies below the current folder; monkeypatch lives for one test only
+    try:
+        device = torch.device("cpu")
+        return {name: load(name, drawn_params(), device) for name in ("letters", "photos")}
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def page(served: Mapping[str, Served]) -> LocalPage:
+    """Give the page of both."""
+    return make_page(list(served.values()))
