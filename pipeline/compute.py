@@ -22,6 +22,8 @@ class Compute:
     dtype: torch.dtype | None  # of autocast; None: float32 throughout
     channels_last: bool
     is_compiled: bool = False
+    is_fused: bool = False  # the optimiser's step
+    tries_kernels: bool = False  # cuDNN does
     rank: int = 0  # of this process among
     ranks: int = 1  # that share every batch
 
@@ -33,10 +35,12 @@ class Compute:
         elif name == "cpu":
             name = f"cpu ({torch.get_num_threads()} threads)"
         order = "channels-last" if self.channels_last else "channels-first"
-        compiled = ", compiled" if self.is_compiled else ""
+        fused = "fused optimizer" if self.is_fused else "plain optimizer"
+        compiled = "compiled" if self.is_compiled else "not compiled"
+        tried = ", cuDNN tries kernels: last digits may differ by run" if self.tries_kernels else ""
         several = f"{self.ranks} processes, each " if self.ranks > 1 else ""
         precision = "fp32" if self.dtype is None else "bf16"
-        return f"{several}on {name}, {precision}, {order}{compiled}"
+        return f"{several}on {name}, {precision}, {order}, {fused}, {compiled}{tried}"
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
@@ -60,13 +64,24 @@ def choose(params: Train) -> Compute:
     """Return where and how to train: what `params` say, and for `auto` what pays."""
     device = pick_device(params.device)
     fast = params.precision == "bf16" or (params.precision == "auto" and has_fast_bf16(device))
-    last = params.channels_last
-    # mps gains nothing from channels-last; the others' convolutions want it.
-    is_last = device.type != "mps" if last == "auto" else last == "on"
-    if device.type == "cuda":  # the fastest kernels for these shapes, found by trying; the sums'
-        torch.backends.cudnn.benchmark = True  # order, and so the last digits, may differ by run
+
+    def switched(wanted: str, pays: bool) -> bool:
+        return pays if wanted == "auto" else wanted == "on"
+
+    is_mps, is_cuda = device.type == "mps", device.type == "cuda"
+    tries = switched(params.cudnn_benchmark, is_cuda) and is_cuda
+    torch.backends.cudnn.benchmark = tries
+    if is_cuda:
         torch.set_float32_matmul_precision("high")
-    return Compute(device, torch.bfloat16 if fast else None, is_last, params.compile)
+    return Compute(
+        device,
+        torch.bfloat16 if fast else None,
+        # mps gains nothing from channels-last; the others' convolutions want it
+        channels_last=switched(params.channels_last, not is_mps),
+        is_compiled=switched(params.compile, pays=False),
+        is_fused=switched(params.fused, not is_mps),
+        tries_kernels=tries,
+    )
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -55,7 +55,7 @@ def make_learner(
     compute: Compute,
     folder: Path,
 ) -> Learner:
-    """Return fastai's Learner with a fused AdamW; it keeps its passing files in `folder`."""
+    """Return fastai's Learner with AdamW; it keeps its passing files in `folder`."""
     cbs: list[Callback] = [TrainEvalCallback()]
     if compute.dtype is not None:
         cbs.append(Autocast(compute.device, compute.dtype))
@@ -76,9 +76,7 @@ def make_learner(
         DataLoaders(*loaders, path=folder, device=compute.device),
         network,
         loss_func=CrossEntropyLossFlat(label_smoothing=params.label_smoothing),
-        opt_func=partial(
-            OptimWrapper, opt=torch.optim.AdamW, fused=compute.device.type in {"cpu", "cuda"}
-        ),
+        opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, fused=compute.is_fused),
         splitter=layer_groups,
         cbs=cbs,
         path=folder,

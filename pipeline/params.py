@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -30,6 +31,11 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, lt=10)]  # a learning rate
 Rates = Annotated[list[Rate], Field(min_length=2, max_length=2)]
+SWITCHED = {True: "on", False: "off"}  # as YAML reads a bare on and off
+Switch = Annotated[
+    Literal["auto", "on", "off"],
+    BeforeValidator(lambda value: SWITCHED[value] if isinstance(value, bool) else value),
+]
 
 
 class Model(BaseModel):
@@ -264,8 +270,10 @@ class Train(Model):
     checkpoint_s: float = Field(default=30, ge=0)  # of work that a kill may cost; each has 260 MB
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    channels_last: Literal["auto", "on", "off"] = "auto"
-    compile: bool = False  # torch.compile; on a CPU it takes 95 s to begin and gains nothing
+    channels_last: Switch = "auto"
+    fused: Switch = "auto"  # AdamW's step in one kernel
+    cudnn_benchmark: Switch = "auto"  # cuDNN tries its kernels; sums' last digits may differ by run
+    compile: Switch = "auto"  # torch.compile; auto: off, on a CPU it begins in 95 s and gains nothing
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Train:

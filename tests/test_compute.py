@@ -24,8 +24,16 @@ def test_what_is_asked_for_is_done_and_what_is_auto_is_said() -> None:
     cpu = BASE | {"device": "cpu"}
     plain = choose(Train.model_validate(cpu | {"precision": "fp32", "channels_last": "off"}))
     assert plain.dtype is None and not plain.channels_last
-    assert str(plain) == f"on cpu ({torch.get_num_threads()} threads), fp32, channels-first"
+    on = f"on cpu ({torch.get_num_threads()} threads)"
+    assert str(plain) == f"{on}, fp32, channels-first, fused optimizer, not compiled"
     low = choose(Train.model_validate(cpu | {"precision": "bf16"}))
     assert low.dtype == torch.bfloat16 and "bf16, channels-last" in str(low)
     auto = choose(Train.model_validate(cpu))
     assert (auto.dtype == torch.bfloat16) == has_fast_bf16(torch.device("cpu"))
+    assert auto.channels_last and auto.is_fused
+    assert not (auto.is_compiled or auto.tries_kernels or torch.backends.cudnn.benchmark)
+    # as YAML reads a bare on and off
+    turned = choose(Train.model_validate(cpu | {"compile": True, "fused": False}))
+    assert "plain optimizer, compiled" in str(turned)
+    tried = choose(Train.model_validate(cpu | {"cudnn_benchmark": "on"}))
+    assert not tried.tries_kernels  # a CPU has no cuDNN

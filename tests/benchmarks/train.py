@@ -236,6 +236,7 @@ def main(**options: Any) -> None:
     """Compare."""
     from pipeline.params import Augment, Train, load_params
 
+    compiled: Any = "on" if options["is_compiled"] else "off"
     params = Train(
         size=options["size"],
         batch_size=options["batch"],
@@ -243,14 +244,14 @@ def main(**options: Any) -> None:
         unfrozen_epochs=1,
         augment=Augment(rotate=10, zoom=0.1, light=0.2, flip=0.5, min_area=0.75),
         device=options["device"],
-        compile=options["is_compiled"],
+        compile=compiled,
     )
     data = options["data"].resolve() if options["data"] else None
     if data:
         changes = {"size": options["size"], "batch_size": options["batch"]}
         theirs = load_params(ROOT / "params.yaml").train[options["dataset"]]
         params = theirs.model_copy(
-            update=changes | {"device": options["device"], "compile": options["is_compiled"]}
+            update=changes | {"device": options["device"], "compile": compiled}
         )
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
