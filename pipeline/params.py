@@ -273,7 +273,7 @@ class Train(Model):
     channels_last: Switch = "auto"
     fused: Switch = "auto"  # AdamW's step in one kernel
     cudnn_benchmark: Switch = "auto"  # cuDNN tries its kernels; sums' last digits may differ by run
-    compile: Switch = "auto"  # torch.compile; auto: off, on a CPU it begins in 95 s and gains nothing
+    compile: Switch = "auto"  # torch.compile; auto: off: a CPU needs 95 s to begin, for no gain
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Train:
