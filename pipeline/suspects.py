@@ -155,7 +155,8 @@ def lighter(params: Train, epochs: int | None, size: int | None) -> Train:
     try:
         return Train.model_validate(params.model_dump() | changes)
     except ValidationError as error:
-        raise PipelineError(f"suspects: {error.errors()[0]['msg']}") from error
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise PipelineError(f"suspects: {said}") from error
 
 
 def rows_of(part: Part, labels: list[str], fold: Ints, found: Sequence[Suspect]) -> list[Row]:
