@@ -1,0 +1,1 @@
+"""`kalai report`: one page about a run, to send to somebody."""

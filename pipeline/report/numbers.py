@@ -1,0 +1,305 @@
+"""What each report says, as tables: pure functions of the reports' values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.card_text import LEAKS
+from pipeline.report.blocks import Block, Cell, Link, Number, Table, Text
+from pipeline.status import CRAWL, share
+
+Report = Mapping[str, Any]
+Rows = Sequence[Mapping[str, str]]
+
+SHOWN = 12  # rows of what could be thousands
+
+
+def counted(caption: str, what: str, counts: Mapping[str, int], better: Any = "") -> list[Block]:
+    """Return a table of counts, the largest first; nothing where there is none."""
+    found = [(name, Number(count, better=better)) for name, count in counts.items() if count]
+    rows = sorted(found, key=lambda row: (-(row[1].value or 0), row[0]))
+    return [Table(caption, (what, "pictures"), rows)] if rows else []
+
+
+def crawled(reports: Mapping[str, Report]) -> list[Block]:
+    """Tell what the crawls got, and what was refused in all of them."""
+    keys = ("asked", "stored", "duplicates")
+    refused: Counter[str] = Counter()
+    rows: list[Sequence[Cell]] = []
+    for name, report in reports.items():
+        refused.update(report["refused"])
+        found = [*(report[key] for key in keys), sum(report["refused"].values())]
+        rows.append((name.removeprefix(CRAWL).removesuffix(".json"), *map(Number, found)))
+    header = ("crawl of", "asked for", "stored", "repeated", "refused")
+    return [
+        Table("Crawled pictures", header, rows),
+        *counted("Refused while crawling, by reason", "reason", refused),
+    ]
+
+
+def taken_in(report: Report) -> list[Block]:
+    """Tell what became of the files that came: of a crawl, or of folders and tables."""
+    rejected = sum(report["rejected"].values())
+    rows = [
+        ("samples", Number(report["samples"])),
+        ("classes", Number(len(report["labels"]))),
+        ("rejected", Number(rejected)),
+    ]
+    return [
+        Table("Pictures taken in", ("what", "pictures"), rows),
+        *counted("Rejected, by reason", "reason", report["rejected"]),
+        *counted("Found by", "engine", report.get("engines", {})),
+        *counted("Licences", "licence", report["licences"]),
+        *_of_unknown_licence(report["licences"]),
+    ]
+
+
+def _of_unknown_licence(licences: Mapping[str, int]) -> list[Block]:
+    if not licences.get("unknown"):
+        return []
+    return [
+        Text(
+            f"Of {licences['unknown']} pictures the licence is unknown: they may be looked at "
+            "here, and not be published without asking who made them."
+        )
+    ]
+
+
+def fetched(report: Report) -> list[Block]:
+    """Tell which archives are here, and where they came from."""
+    rows: list[Sequence[Cell]] = []
+    for name, archive in report.items():
+        size = f"{archive['bytes'] / 1e6:.1f} MB"
+        rows.append((name, Link(archive["url"], archive["url"]), size, archive["sha256"][:12]))
+    return [Table("Archives", ("archive", "source", "size", "sha256 begins"), rows)]
+
+
+def converted(report: Report) -> list[Block]:
+    """Tell what the archives held."""
+    rows: list[Sequence[Cell]] = [
+        (f"{name} part", *(Number(part[key]) for key in ("samples", "classes", "writers")))
+        for name, part in report["parts"].items()
+    ]
+    rejected: Counter[str] = Counter()
+    for part in report["parts"].values():
+        rejected.update(part["rejected"])
+    return [
+        Table("Letters taken in", ("what", "samples", "classes", "known writers"), rows),
+        *counted("Rejected, by reason", "reason", rejected),
+    ]
+
+
+def deduped(report: Report) -> list[Block]:
+    """Tell what is the same as something else."""
+    removed, conflicts = report["removed"], report["conflicts"]
+    rows = [
+        ("samples", Number(report["samples"])),
+        ("kept", Number(report["kept"])),
+        ("out: the same bytes as another", Number(removed["same-bytes"])),
+        ("out: a near duplicate of another", Number(removed["near-duplicate"])),
+        ("out: under two labels, until a person decides", Number(conflicts["samples"])),
+        ("clusters of several", Number(report["clusters"]["of_several"])),
+        ("samples of the largest cluster", Number(report["clusters"]["largest"])),
+    ]
+    return [Table("What became of the samples", ("what", "samples"), rows)]
+
+
+def parted(report: Report) -> list[Block]:
+    """Tell the parts, and what leaks between them before and after."""
+    counts = ("groups", "classes", "smallest_class")
+    rows: list[Sequence[Cell]] = [
+        (
+            name,
+            Number(part["samples"]),
+            Number(part["share"], "share"),
+            *(Number(part[key]) for key in counts),
+        )
+        for name, part in report["parts"].items()
+    ]
+    header = ("part", "samples", "share", *(key.replace("_", " ") for key in counts))
+    how = "by chance alone" if report["method"] == "random" else "no group is in two parts"
+    return [
+        Text(f"Method: {report['method']}; {how}."),
+        Table("Parts", header, rows),
+        *counted("Out of all parts, by reason", "reason", report["out"]),
+    ]
+
+
+def leaked(report: Report) -> list[Block]:
+    """Tell what of the held-out pictures train has seen, in random splits and in this one."""
+    leak = report["leak"]
+    held = {"publisher": "as published", "valid": "now, valid", "test": "now, test"}
+    columns = {"publisher": leak.get("publisher"), **leak["after"]}
+    columns = {name: column for name, column in columns.items() if column is not None}
+    rows: list[Sequence[Cell]] = []
+    for name, before in leak["before"].items():
+        random = f"{share(before['mean'])} ± {100 * before['sd']:.1f}"
+        cells = [Number(column[name], "share", "lower") for column in columns.values()]
+        rows.append((LEAKS.get(name, name.replace("_", " ")), random, *cells))
+    header = ("in train there is", "in random splits", *(held[name] for name in columns))
+    return [
+        Table("Share of the held-out pictures of which train has seen something", header, rows),
+        Text(f"What remains unseen: {report['leak']['residual_method']}."),
+    ]
+
+
+def decided(report: Report) -> list[Block]:
+    """Tell what decisions the split has applied, and which parts they touch."""
+    said = report["decisions"]
+    rows = [("pictures decided about", Number(said["pictures"]))]
+    rows += [(f"said {name}", Number(count)) for name, count in said.get("by_action", {}).items()]
+    rows += [
+        (f"that touch the {name} part", Number(count))
+        for name, count in said.get("touching", {}).items()
+    ]
+    rows.append(("about pictures that are not here", Number(said["of_no_sample"])))
+    blocks: list[Block] = [Table("Decisions in this split", ("what", "pictures"), rows)]
+    if touched := sum(said.get("touching", {}).get(name, 0) for name in ("valid", "test")):
+        blocks.append(
+            Text(
+                f"{touched} of them touch the validation or test part. Whoever decides there after "
+                "seeing what the model got wrong chooses the test, and flatters the model."
+            )
+        )
+    return blocks
+
+
+def trained(report: Report) -> list[Block]:
+    """Tell how far each stage of the training came."""
+    shapes: dict[str, tuple[Any, Any]] = {
+        "epochs": ("count", ""),
+        "lr_suggested": ("plain", ""),
+        "train_loss": ("plain", "lower"),
+        "valid_loss": ("plain", "lower"),
+        "accuracy": ("share", "higher"),
+        "class_averaged_accuracy": ("share", "higher"),
+    }
+    stages = {name: report[name] for name in ("stage_1", "stage_2") if name in report}
+    rows: list[Sequence[Cell]] = [
+        ("layers that learn", *(str(stage["layers"]) for stage in stages.values())),
+        ("learning rate", *(_rate(stage["lr"]) for stage in stages.values())),
+    ]
+    for key, (shape, better) in shapes.items():
+        numbers = [Number(stage[key], shape, better) for stage in stages.values()]
+        rows.append((key.replace("lr_", "learning rate ").replace("_", " "), *numbers))
+    header = ("at its end", *(name.replace("_", " ") for name in stages))
+    return [
+        Text(
+            f"Trained on {report['train']} samples of {report['classes']} classes, watched on "
+            f"{report['valid']}. Temperature {report['temperature']:.3g}."
+        ),
+        Table("Stages of the training", header, rows),
+    ]
+
+
+def _rate(rate: Any) -> str:
+    return " to ".join(f"{each:g}" for each in (rate if isinstance(rate, list) else [rate]))
+
+
+def evaluated(report: Report) -> list[Block]:
+    """Tell how good the model is, and how sure that is."""
+    parts = {name: report[name] for name in ("valid", "test") if report[name]["count"]}
+    rows: list[Sequence[Cell]] = []
+    ends = {"accuracy": "accuracy", "class_averaged_accuracy": "class_averaged"}
+    shapes: dict[str, tuple[str, Any, Any]] = {
+        "count": ("samples", "count", ""),
+        "right": ("right", "count", ""),
+        "accuracy": ("accuracy", "share", "higher"),
+        "class_averaged_accuracy": ("accuracy, averaged over classes", "share", "higher"),
+        "top_3": ("right among the first three", "share", "higher"),
+        "macro_f1": ("F1, averaged over classes", "share", "higher"),
+        "loss": ("loss", "plain", "lower"),
+        "calibration_error": ("calibration error", "share", "lower"),
+        "calibration_error_as_trained": ("calibration error as trained", "share", "lower"),
+    }
+    for key, (words, shape, better) in shapes.items():
+        bounds = [
+            (part[f"{ends[key]}_low"], part[f"{ends[key]}_high"]) if key in ends else (None, None)
+            for part in parts.values()
+        ]
+        numbers = [
+            Number(part.get(key), shape, better, *bound)
+            for part, bound in zip(parts.values(), bounds, strict=True)
+        ]
+        rows.append((words, *numbers))
+    for key in ("lowest", "median", "highest"):
+        of_group = [part.get("accuracy_by_group", {}).get(key) for part in parts.values()]
+        if any(value is not None for value in of_group):
+            cells = [Number(value, "share", "higher") for value in of_group]
+            rows.append((f"accuracy of groups (writers, pages): {key}", *cells))
+    chance = f"By chance alone it would be right in {share(1 / report['classes'])}."
+    if not parts:
+        return [Text("No sample is held out, so nothing could be measured.")]
+    return [Table("How good the model is", ("measure", *parts), rows), Text(chance)]
+
+
+def split_at_a_glance(report: Report) -> list[Sequence[Cell]]:
+    """Return the rows of a split for the first table of the page."""
+    leak = report["leak"]
+    kind = "near_duplicate" if "near_duplicate" in leak["before"] else "same_bytes"
+    rows: list[Sequence[Cell]] = [
+        ("samples in use", Number(sum(part["samples"] for part in report["parts"].values())))
+    ]
+    for key in (kind, "same_group"):
+        had = f"with {LEAKS[key]} in train"
+        for name, column in leak["after"].items():
+            rows.append((f"of {name}, {had}", Number(column[key], "share", "lower")))
+        rows.append((f"of random splits, {had}", Number(leak["before"][key]["mean"], "share")))
+    rows.append(("pictures that people decided about", Number(report["decisions"]["pictures"])))
+    return rows
+
+
+def results_at_a_glance(report: Report) -> list[Sequence[Cell]]:
+    """Return the rows of the results for the first table of the page."""
+    rows: list[Sequence[Cell]] = []
+    for name in ("test", "valid"):
+        part = report[name]
+        if part["count"]:
+            ends = part["class_averaged_low"], part["class_averaged_high"]
+            averaged = Number(part["class_averaged_accuracy"], "share", "higher", *ends)
+            rows.append((f"accuracy on {name}, averaged over classes", averaged))
+    return rows
+
+
+def history(rows: Rows) -> list[Block]:
+    """Return the curve's numbers, for those who cannot see it."""
+    names = ("train_loss", "valid_loss", "accuracy", "class_averaged_accuracy")
+    cells = [
+        (row["epoch"], row["stage"].replace("_", " "), *(_maybe(row[name], name) for name in names))
+        for row in rows
+    ]
+    header = ("epoch", "stage", *(name.replace("_", " ") for name in names))
+    return [Table("Every epoch", header, cells, is_long=True)]
+
+
+def _maybe(text: str, name: str) -> str:
+    if not text:
+        return "none"
+    return f"{float(text):.3g}" if name.endswith("loss") else share(float(text))
+
+
+def weakest(rows: Rows) -> list[Block]:
+    """Return the classes with the lowest accuracy."""
+    held = [row for row in rows if int(row["count"])]
+    worst = sorted(held, key=lambda row: (float(row["accuracy"]), row["label"]))[:SHOWN]
+    cells: list[Sequence[Cell]] = []
+    for row in worst:
+        name = " ".join(filter(None, (row["name"], row["romanised"])))
+        counts = (Number(int(row[key])) for key in ("count", "right"))
+        shares = (_maybe(row[key], key) for key in ("accuracy", "precision"))
+        cells.append((name, *counts, *shares))
+    header = ("class", "samples", "right", "accuracy", "precision")
+    return [Table(f"The {len(cells)} weakest classes", header, cells)]
+
+
+def confused(rows: Rows) -> list[Block]:
+    """Return the pairs that are most often confused."""
+    cells = [
+        (f"{row['actual_name']} taken for {row['predicted_name']}", Number(int(row["count"])))
+        for row in rows[:SHOWN]
+    ]
+    if not cells:
+        return [Text("No sample of this part was taken for another class.")]
+    return [Table("Most confused pairs", ("pair", "samples"), cells)]
