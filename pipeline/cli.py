@@ -55,10 +55,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "report.page:main",
             "Write one HTML page about a run: data, leaks, training, results, errors, decisions.",
         ),
-        "report": (
-            "report.page:main",
-            "Write one HTML page about a run: data, leaks, training, results, errors, decisions.",
-        ),
         "export": ("export:main", "Write a trained model as ONNX, checked against torch."),
     },
     "Stages (dvc repro runs them)": {
