@@ -6,6 +6,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -123,14 +124,27 @@ def resident(pixels: Pixels, device: torch.device, ranks: int = 1) -> tuple[Tens
     work need the other halves.
     """
     size = pixels.nbytes
-    if device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2:
-        return torch.from_numpy(np.array(pixels)).to(device), "on the device"
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        if size < free / 2:
+            there = torch.from_numpy(np.array(pixels)).to(device)
+            return there, f"on the device: less than half of its {free / 1e9:.1f} GB free"
+    memory = memory_limit()
+    of = f"half of {memory / 1e9:.1f} GB of memory{f' for {ranks} processes' * (ranks > 1)}"
     if size * ranks < memory / 2:
         there = torch.from_numpy(np.array(pixels))
         if device.type == "cuda":
-            return there.pin_memory(), "in memory, pinned"
-        return there.to(device), "in memory"
+            return there.pin_memory(), f"in memory, pinned: less than {of}"
+        return there.to(device), f"in memory: less than {of}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it cannot be written to: it is not
-        return torch.from_numpy(pixels), "mapped from the cache file"
+        return torch.from_numpy(pixels), f"mapped from the cache file: not less than {of}"
+
+
+def memory_limit(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Return the bytes of memory that this process may use: the machine's, or its container's."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(whole, int(cgroup.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # not Linux, or without a limit ("max")
+        return whole

@@ -129,6 +129,8 @@ class Fitting:
             batches = self.learner.dls.train
             if batches.ranks > 1 or not batches.halve():
                 raise PipelineError(f"out of memory with {batches.bs} pictures at once: {why}")
+            watched = self.learner.dls.valid
+            watched.bs = min(watched.bs, 2 * batches.bs)
             say = f"out of memory: {batches.bs} at a time, {batches.whole} a step"
             print(say, file=sys.stderr, flush=True)
 
@@ -173,7 +175,9 @@ class Fitting:
 
         def write(row: dict[str, float | None]) -> None:
             state.history.append([len(state.history) + 1, plan.name, *row.values()])
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if value)
+            shown = ", ".join(
+                f"{name} {value:.4g}" for name, value in row.items() if value is not None
+            )
             progress.note = shown
             print(f"epoch {state.history[-1][0]}: {shown}", file=sys.stderr, flush=True)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -119,6 +121,13 @@ def read_pictures(
         for old in pixels_path.parent.glob(f"{part}-*.npy"):
             old.unlink()
         shape = (len(sample_ids), view.channels, side, side)
+        pixels_path.parent.mkdir(parents=True, exist_ok=True)
+        needed, free = math.prod(shape), shutil.disk_usage(pixels_path.parent).free
+        if needed > free:  # a map of a full disk ends the process without a word
+            raise PipelineError(
+                f"{pixels_path.parent}: {part} decoded takes {needed / 1e9:.1f} GB, and "
+                f"{free / 1e9:.1f} GB are free: lower size, or make room"
+            )
         with replacing(pixels_path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
             aspects = _decode_all(dataset, part, sample_ids, pixels, view=view, whole=whole)

@@ -9,10 +9,8 @@ from functools import partial
 from typing import Any
 
 import click
-import torch
 from torch import nn
 
-import pipeline
 from pipeline.charts.curves import draw_finder, draw_history
 from pipeline.checkpoint import State
 from pipeline.compute import Compute, choose
@@ -23,9 +21,10 @@ from pipeline.measures import fit_temperature
 from pipeline.network import Card, predict_logits, save_model
 from pipeline.params import Train, load_params, section
 from pipeline.portable import export
+from pipeline.provenance import provenance
 from pipeline.ranks import first_ahead, first_speaks, join, leave
 from pipeline.samples import dataset_folder, reports_folder
-from pipeline.task import Task, purpose, read_task
+from pipeline.task import Task, read_task
 
 HISTORY_HEADER = (
     "epoch",
@@ -68,7 +67,9 @@ def train(dataset: str, params: Train) -> None:
     leave(compute)
     if compute.rank:
         return
-    logits = predict_logits(task.network, task.pictures["valid"].pixels, task.card, compute.device)
+    valid = task.pictures["valid"].pixels
+    at_once = learner.dls.valid.bs  # as many as have fitted
+    logits = predict_logits(task.network, valid, task.card, compute.device, at_once)
     temperature = fit_temperature(logits, task.targets["valid"])
     metrics = measured(task, stages, state, temperature)
     card = replace(task.card, temperature=temperature, made=provenance(task, metrics))
@@ -125,18 +126,6 @@ def measured(task: Task, stages: list[Plan], state: State, temperature: float) -
             **dict(zip(HISTORY_HEADER[2:], last[2:], strict=True)),
         }
     return metrics
-
-
-def provenance(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return what a model was made from, for its card."""
-    return {
-        "dataset": task.dataset,
-        "kalai": pipeline.__version__,
-        "torch": torch.__version__,
-        "purpose": purpose(task.params, task.parts),
-        "params": task.params.model_dump(),
-        "metrics": metrics,
-    }
 
 
 def write_model(dataset: str, learner: Any, network: nn.Sequential, card: Card) -> None:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.batches import Batches, resident, seed_of
+from pipeline.batches import Batches, memory_limit, resident, seed_of
 from pipeline.errors import PipelineError
 from pipeline.network import Card, ClassName
 from pipeline.params import Augment
@@ -126,10 +125,19 @@ def test_a_share_of_one_picture_is_refused() -> None:
 
 def test_what_does_not_fit_into_memory_stays_in_its_file(tmp_path: Path) -> None:
     # sparse: the file takes no room, and neither does what is never read
-    count = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    count = memory_limit() // 2**20
     shape = (count, 1, 1024, 1024)
     np.lib.format.open_memmap(tmp_path / "huge.npy", "w+", np.uint8, shape)[-1] = 7
     pixels, place = resident(np.load(tmp_path / "huge.npy", mmap_mode="r"), CPU)
-    assert place == "mapped from the cache file"
+    assert place.startswith("mapped from the cache file: not less than half of ")
     assert pixels[torch.tensor([count - 1, 0]), 0, 0, 0].tolist() == [7, 0]
-    assert resident(np.zeros((3, 1, 8, 8), np.uint8), CPU)[1] == "in memory"
+    _, place = resident(np.zeros((3, 1, 8, 8), np.uint8), CPU, 2)
+    assert place.startswith("in memory: less than half of ") and place.endswith("2 processes")
+
+
+def test_a_containers_limit_counts_where_it_is_less_than_the_machines(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    whole = memory_limit(limit)
+    for said, counts in [("1000000\n", 10**6), ("max\n", whole), (str(2**62), whole)]:
+        limit.write_text(said)
+        assert memory_limit(limit) == counts

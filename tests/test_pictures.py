@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,18 @@ def test_no_pictures_at_all_is_an_empty_array(project: Project) -> None:
     root = project()
     write_world(root, "shapes", {"disc": {"train": 2}})
     assert read_pictures("shapes", "valid", [], View(20)).pixels.shape == (0, 3, 20, 20)
+
+
+def test_a_disk_without_room_is_one_line(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = project()
+    write_world(root, "shapes", {"disc": {"train": 2}})
+    full = shutil.disk_usage(root)._replace(free=9999)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    ids = ["disc/0001", "disc/0002"]
+    said = r"cache: train decoded takes 0\.0 GB, and 0\.0 GB are free"
+    with pytest.raises(PipelineError, match=said):
+        read_pictures("shapes", "train", ids, View(100))
+    assert len(read_pictures("shapes", "train", ids, View(40)).pixels) == 2
 
 
 def test_what_is_missing_or_broken_is_one_line_with_its_name(project: Project) -> None:

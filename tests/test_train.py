@@ -20,7 +20,7 @@ from pipeline.callbacks import Saver
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
 from pipeline.measures import losses, softmax
-from pipeline.network import build, load_model, predict_logits
+from pipeline.network import ConcatPool, build, load_model, predict_logits
 from pipeline.params import Train
 from pipeline.parts import places, read_parts
 from pipeline.pictures import read_pictures
@@ -80,6 +80,7 @@ def test_it_learns_and_leaves_everything_in_its_place(
     )
     said = capsys.readouterr().err
     assert "on cpu" in said and "nothing is frozen" in said
+    assert re.search(r"stage_2 \(all layers\): 840/840 img, [\d.]+ img/s, train_loss", said)
     assert metrics["stage_2"]["class_averaged_accuracy"] > 0.5  # chance is 0.25
     assert metrics["stage_2"]["train_loss"] < metrics["stage_1"]["train_loss"]
     assert metrics["stage_2"]["lr_suggested"] is not None
@@ -106,6 +107,8 @@ def test_it_learns_and_leaves_everything_in_its_place(
     _, card = load_model(model)
     assert [known.label for known in card.classes] == sorted(SHAPES)
     assert card.made["metrics"] == metrics
+    assert card.made["params"]["augment"]["flip"] == 0.5 and "commit" in card.made
+    assert card.made["data"]["train"]["samples"] == 120 and card.made["torch"] == torch.__version__
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(project: Project) -> None:
@@ -285,6 +288,30 @@ def test_weights_that_cannot_be_had_are_one_line(project: Project) -> None:
     write_world(root, "shapes", WORLD)
     with pytest.raises(PipelineError, match="no such weights; allowed: imagenet, none"):
         train("shapes", tiny(weights="nosuch.pth"))
+
+
+def test_a_batch_that_does_not_fit_comes_in_halves_until_it_does(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = project()
+    write_world(root, "shapes", WORLD)
+    pool = ConcatPool.forward
+
+    def small(layer: ConcatPool, features: torch.Tensor) -> torch.Tensor:
+        if len(features) > (6 if layer.training else 12):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return pool(layer, features)
+
+    monkeypatch.setattr(ConcatPool, "forward", small)
+    metrics = run(root, unfrozen_epochs=1, frozen_epochs=0, ema=0.9)
+    said = capsys.readouterr().err
+    assert [line for line in said.splitlines() if "out of memory" in line] == [
+        "out of memory: 12 at a time, 24 a step",
+        "out of memory: 6 at a time, 24 a step",
+    ]
+    assert metrics["stage_2"]["epochs"] == 1 and len(history_of(root)) == 1
+    with pytest.raises(PipelineError, match=r"out of memory with 7 pictures at once: CUDA out of"):
+        run(root, batch_size=7)
 
 
 # What a batch of 240 needs of memory is not given; the first training has loaded all code.
