@@ -15,7 +15,7 @@ from pipeline.cluster import workers
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
 from pipeline.intake import Picture, Tally, in_order, picture_files, shown, take_in
-from pipeline.ledger import Attempt, provenance, read_ledger
+from pipeline.ledger import Attempt, is_licensed, last_words, provenance, read_ledger
 from pipeline.params import load_params
 from pipeline.picture_shards import pictures_on
 from pipeline.progress import Progress
@@ -51,17 +51,18 @@ class Dance:
     refused: tuple[Attempt, ...]
 
 
-def dance_of(key: str, name: str, attempts: Sequence[Attempt]) -> Dance:
+def dance_of(key: str, name: str, attempts: Sequence[Attempt], demanded: Sequence[str]) -> Dance:
     """Sort a ledger's attempts; a URL is refused when the last word on it says so."""
-    latest = {attempt.source_url: attempt for attempt in attempts if attempt.outcome != "retry"}
-    refused = tuple(attempt for attempt in latest.values() if attempt.outcome == "refused")
-    return Dance(key, name, provenance(attempts), refused)
+    latest = last_words(attempts, demanded).values()
+    refused = tuple(attempt for attempt in latest if attempt.outcome == "refused")
+    return Dance(key, name, provenance(attempts, demanded), refused)
 
 
 @dataclass
 class Collection(Tally):
     """What all files came to, what the crawl refused among them."""
 
+    demanded: Sequence[str] = ()  # licences; where there are none, any will do, and none too
     refused: Counter[str] = field(default_factory=Counter)
     engines: Counter[str] = field(default_factory=Counter)
     _first: dict[str, Path] = field(default_factory=dict)  # by sample_id
@@ -81,6 +82,10 @@ class Collection(Tally):
             # whoever crops a crawled file and keeps its name keeps where it came from
             notes = ["edited after the crawl"]
         row = {name: getattr(attempt, name, None) for name in PROVENANCE}
+        licence = row["licence"]
+        if not is_licensed(licence, self.demanded):  # it came before this was demanded
+            self._reject(dance, path, Rejected("licence", f"{licence or 'none'} is known of it"))
+            return None
         row |= {"label": dance.key, "label_name": dance.name}
         self.engines[row["engine"] or "none"] += 1
         return self.accept(row | picture.columns(sample_id, notes))
@@ -92,7 +97,10 @@ class Collection(Tally):
 
     def add_refusals(self, dance: Dance) -> None:
         """Add what the crawl refused, so that one list says of every picture why it is not here."""
+        told = {row[-1] for row in self.rejected_rows if row[1] == dance.key}
         for attempt in dance.refused:
+            if attempt.source_url in told:  # its file is here all the same
+                continue
             reason = attempt.reason or "unknown"
             self.refused[reason] += 1
             sample_id = f"{dance.key}/{attempt.sha256[:16]}" if attempt.sha256 else ""
@@ -120,7 +128,7 @@ def main() -> None:
     params = load_params()
     crawl = dataset_folder(DATASET) / "crawl"
     dances = [
-        dance_of(key, dance.label, read_ledger(crawl / key / "ledger.jsonl"))
+        dance_of(key, dance.label, read_ledger(crawl / key / "ledger.jsonl"), params.crawl.licences)
         for key, dance in sorted(params.dances.items())
     ]
     files = [
@@ -131,7 +139,9 @@ def main() -> None:
     def picture_in(path: Path) -> Picture | Rejected:
         return take_in(path.read_bytes(), max_side, max_pixels=max_pixels)
 
-    collection = Collection(labels=Counter({dance.key: 0 for dance in dances}))
+    collection = Collection(
+        labels=Counter({dance.key: 0 for dance in dances}), demanded=params.crawl.licences
+    )
     paths = [path for _, path in files]
     with (
         workers(params.compute) as cluster,

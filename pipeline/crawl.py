@@ -60,7 +60,7 @@ def main(dance: str, anew: bool) -> None:
     if not anew:
         refuse_lost_folder(dance, folder)
     report = reports_folder("dances") / f"crawl-{dance}.json"
-    with _terminable(), Ledger(folder) as ledger:
+    with _terminable(), Ledger(folder, params.crawl.licences) as ledger:
         started = time.monotonic()
         try:
             crawl = _run(dance, chosen, params.crawl, ledger)

@@ -26,7 +26,7 @@ from icrawler import Crawler, ImageDownloader
 from pipeline.engines import EngineTrouble, Result
 from pipeline.errors import Rejected
 from pipeline.images import verify
-from pipeline.ledger import Attempt, Ledger
+from pipeline.ledger import Attempt, Ledger, is_licensed
 from pipeline.net import GuardedSession, HttpRejected, Limits, Manners, NoManners, get
 from pipeline.quota import Quota
 from pipeline.search import Found, Stream, StreamFeeder, StreamParser
@@ -63,7 +63,7 @@ class Rules:
 
     def is_licensed(self, licence: str | None) -> bool:
         """Say whether a picture under this licence may be stored."""
-        return not self.licences or licence in self.licences
+        return is_licensed(licence, self.licences)
 
 
 class LedgerDownloader(ImageDownloader):

@@ -15,7 +15,7 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,22 +69,50 @@ class Attempt:
         return f"{self.sha256}{EXTENSIONS[str(self.format)]}"
 
 
-def provenance(attempts: Iterable[Attempt]) -> dict[str, Attempt]:
+def is_licensed(licence: str | None, demanded: Collection[str]) -> bool:
+    """Say whether a picture under this licence may be used; where none is demanded, any may."""
+    return not demanded or licence in demanded
+
+
+def provenance(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> dict[str, Attempt]:
     """Return the attempt that says where each picture is from, by sha256.
 
-    Of all URLs that gave the same bytes it is one whose licence is known, then the best ranked;
-    which of them came first over the network says nothing.
+    Of all URLs that gave the same bytes it is one with a demanded licence, then one whose licence
+    is known, then the best ranked; which of them came first over the network says nothing.
     """
     best: dict[str, Attempt] = {}
     for attempt in attempts:
         if attempt.outcome in ("stored", "duplicate") and attempt.sha256:
-            best[attempt.sha256] = min(best.get(attempt.sha256, attempt), attempt, key=_standing)
+            known = best.get(attempt.sha256, attempt)
+            best[attempt.sha256] = min(known, attempt, key=lambda one: _standing(one, demanded))
     return best
 
 
-def _standing(attempt: Attempt) -> tuple[bool, int, str, str, str]:
-    is_unlicensed = attempt.licence is None
-    return is_unlicensed, attempt.rank, attempt.engine, attempt.query, attempt.source_url
+def _standing(attempt: Attempt, demanded: Collection[str]) -> tuple[bool, bool, int, str, str, str]:
+    is_refused, is_unknown = not is_licensed(attempt.licence, demanded), attempt.licence is None
+    place = attempt.rank, attempt.engine, attempt.query, attempt.source_url
+    return is_refused, is_unknown, *place
+
+
+def last_words(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> dict[str, Attempt]:
+    """Return the last word on every URL.
+
+    A retry is none. Nor is a refusal for its licence of what had come before, once licences that
+    it has are demanded, or none.
+    """
+    latest: dict[str, Attempt] = {}
+    for attempt in attempts:
+        _hear(latest, attempt, demanded)
+    return latest
+
+
+def _hear(latest: dict[str, Attempt], attempt: Attempt, demanded: Collection[str]) -> None:
+    before = latest.get(attempt.source_url)
+    had = before if before and before.outcome != "refused" else None
+    if attempt.reason == "licence" and had and is_licensed(had.licence, demanded):
+        return
+    if attempt.outcome != "retry":
+        latest[attempt.source_url] = attempt
 
 
 _KEYS = ("time", *(field.name for field in fields(Attempt) if field.name != "time"))
@@ -93,13 +121,15 @@ _KEYS = ("time", *(field.name for field in fields(Attempt) if field.name != "tim
 class Ledger:
     """The ledger and the pictures of one dance, held by one process at a time.
 
-    `stored` has the attempt behind every picture on the disk, by sha256; `latest` the last word on
-    every URL. Entering locks the folder, mends a cut last line and clears what a killed run left;
-    raises PipelineError when another process crawls here.
+    `stored` has the attempt behind every picture on the disk, by sha256, but for those without one
+    of the `licences` where some are demanded; `latest` the last word on every URL. Entering locks
+    the folder, mends a cut last line and clears what a killed run left; raises PipelineError when
+    another process crawls here.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, licences: Collection[str] = ()) -> None:
         self.folder = folder
+        self.licences = frozenset(licences)
         self.images = folder / "images"
         self.incoming = folder / ".incoming"  # in the same file system: a rename is atomic there
         self.path = folder / "ledger.jsonl"
@@ -177,14 +207,15 @@ class Ledger:
             os.ftruncate(self._file, self._size)
             raise OSError(error.errno, error.strerror, str(self.path)) from error
         self._size += len(line)
-        if attempt.outcome != "retry":
-            self.latest[attempt.source_url] = attempt
+        _hear(self.latest, attempt, self.licences)
 
     def _recall(self, attempt: Attempt) -> None:
         """Take in a line of an earlier run; its picture may have been lost or damaged since."""
-        if attempt.outcome != "retry":
-            self.latest[attempt.source_url] = attempt
-        if attempt.outcome == "stored" and attempt.sha256 not in self.stored:
+        _hear(self.latest, attempt, self.licences)
+        is_here = attempt.outcome in ("stored", "duplicate") and is_licensed(
+            attempt.licence, self.licences
+        )
+        if is_here and attempt.sha256 not in self.stored:
             try:
                 size = (self.images / attempt.file_name).stat().st_size
             except FileNotFoundError:
@@ -212,7 +243,7 @@ class Ledger:
         words = self.latest.values()
         here = sum(word.outcome != "refused" and word.sha256 in self.stored for word in words)
         refused = Counter(str(word.reason) for word in words if word.outcome == "refused")
-        told = provenance(word for word in words if word.sha256 in self.stored)
+        told = provenance((word for word in words if word.sha256 in self.stored), self.licences)
         licences = Counter(attempt.licence or "unknown" for attempt in told.values())
         return {
             "asked": asked,

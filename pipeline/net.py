@@ -193,9 +193,9 @@ def get(
     """Fetch `url` whole, within `limits`, following redirects; raise Rejected with a reason.
 
     `into` receives the bytes (rewound before every try) instead of `Fetched.body`. What may pass
-    (429, 500, 502 to 504, a broken connection) is tried again after an exponential back-off with
-    full jitter, or after what Retry-After asks; `on_retry(why, wait_s)` hears of it. A refusal is
-    never retried, nor is a timeout, which has already cost the whole of `timeout_s`.
+    (429, 500, 502 to 504, a broken connection) is tried again after a back-off that doubles, up to
+    half of it by chance, or after what Retry-After asks; `on_retry(why, wait_s)` hears of it. A
+    refusal is never retried, nor is a timeout, which has already cost the whole of `timeout_s`.
     """
     waited = 0.0
     for attempt in range(limits.tries):

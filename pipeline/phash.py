@@ -20,7 +20,7 @@ def phash(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
     """Return the 64-bit perceptual hash of a picture as an unsigned integer.
 
     imagehash.phash of the JPEG decoder's own reduction to 128 pixels or more, which averages bring
-    near 64: a third of the time of a full decode, and at most 4 bits apart from it. Equal bytes
+    near 64: about half the time of a full decode, and at most 4 bits apart from it. Equal bytes
     give equal hashes with one version of Pillow only. Raises Rejected like `images.verify`.
     """
     return _bits(_lowest(data, max_pixels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,28 @@ def no_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     lettering.font_for.cache_clear()
     yield
     lettering.font_for.cache_clear()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path, str], None]]:
+    """Give a function that puts a file system of its own at a folder, or skips where none may be.
+
+    `small_disk(folder, "size=64k")` is soon full, `small_disk(folder, "ro")` takes nothing.
+    """
+    mounted: list[Path] = []
+
+    def mount(folder: Path, options: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("not allowed to mount")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], capture_output=True, check=False)
 
 
 @pytest.fixture

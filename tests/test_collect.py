@@ -190,6 +190,36 @@ def test_what_the_crawl_refused_is_listed_by_the_last_word_on_it(project: Projec
     assert (row["source"], row["reason"], row["detail"]) == ("http://h/gone", "http-410", "d")
 
 
+def test_what_came_before_licences_were_demanded_is_refused_now(project: Project) -> None:
+    root = project(dances=TWO)
+    urls = {}
+    for number, licence in enumerate(["by", "by-nc", None]):
+        _, line = store(root, "kathak", picture(number), licence=licence)
+        urls[licence] = line.source_url
+        tell(root, line)
+    twin = Attempt("kathak", "openverse", "q", 9, "http://other/1.jpg", outcome="duplicate")
+    twin.sha256, twin.licence = content_id(picture(1)), "cc0"
+    tell(root, twin)
+    (root / "data/dances/crawl/kathak/images/mine.jpg").write_bytes(picture(7))
+    # the crawl that found them again has refused it, too; one line tells of a picture
+    tell(root, Attempt("kathak", "bing", "q", 3, urls[None], reason="licence"))
+    assert collect().exit_code == 0
+    assert report(root)["licences"] == {"by": 1, "by-nc": 1, "unknown": 2}
+    assert rejected(root) == []
+
+    project(dances=TWO, **{"crawl.licences": ["by", "cc0"]})
+    assert collect().exit_code == 0
+    assert {(row["licence"], row["source_url"]) for row in samples(root)} == {
+        ("by", urls["by"]),
+        ("cc0", "http://other/1.jpg"),  # the same bytes as what is by-nc elsewhere
+    }
+    assert report(root)["rejected"] == {"licence": 2}
+    assert report(root)["refused_by_crawl"] == {}
+    assert {(row["reason"], row["detail"]) for row in rejected(root)} == {
+        ("licence", "none is known of it")
+    }
+
+
 def test_only_dances_in_params_count(project: Project) -> None:
     root = project(dances=TWO)
     for number, dance in enumerate(["kathak", "jagoi", "odissi"]):

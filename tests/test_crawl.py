@@ -10,8 +10,10 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -30,8 +32,8 @@ import yaml
 from click.testing import CliRunner, Result
 from PIL import Image, ImageDraw
 
-from pipeline import crawl
-from pipeline.ledger import PASSING, Attempt, Ledger, read_ledger
+from pipeline import crawl, progress
+from pipeline.ledger import PASSING, Attempt, read_ledger
 from tests.conftest import ROOT
 from tests.loopback import (
     Answer,
@@ -47,6 +49,7 @@ from tests.loopback import (
 )
 
 PER_PAGE = 20
+SmallDisk = Callable[[Path, str], None]
 
 
 @functools.cache
@@ -526,6 +529,28 @@ def test_a_refused_picture_is_a_line_with_a_reason(
     assert f"refused 1 ({reason} 1)" in crawled.output.splitlines()[-1]
 
 
+def test_hosts_that_cannot_be_talked_to(world: World, run: Callable[..., Crawled]) -> None:
+    world.holds(30)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and it does not listen
+        closed = f"127.0.0.1:{unused.getsockname()[1]}"
+        bad = {
+            f"http://{closed}/a.jpg": "connection",
+            f"https://{world.web.host}/a.jpg": "tls",  # it speaks no TLS
+            "http://no-such-host.invalid/a.jpg": "dns",
+        }
+        world.urls["*"][1:1] = list(bad)
+        crawled = run(max_images=5, allow_hosts=[world.web.host, closed])
+        assert crawled.exit_code == 0, crawled.output
+        assert len(crawled.files) == 5
+        refused = {attempt.source_url: attempt.reason for attempt in crawled.outcomes("refused")}
+        assert refused == bad
+        assert [attempt.reason for attempt in crawled.outcomes("retry")] == ["connection"] * 2
+        assert world.image_hits == 5
+        hosts = run(max_images=6, allow_hosts=[world.web.host, closed]).outcomes("refused")
+        assert len(hosts) == 6, "a host's bad day may be over in the next run"
+
+
 STORED = {
     "gif": (encoded("GIF", "P"), ".gif", "GIF"),
     "animated gif": (
@@ -651,17 +676,6 @@ def test_a_ledger_that_is_none(world: World, run: Callable[..., Crawled]) -> Non
     assert "ledger.jsonl: line 1: not an attempt" in crawled.output
 
 
-def test_two_crawls_of_one_dance(world: World, run: Callable[..., Crawled]) -> None:
-    world.holds(30)
-    folder = run(max_images=5).folder
-    with Ledger(folder):
-        second = run()
-    assert second.exit_code == 1
-    assert "another crawl is at work here" in second.output
-    assert len(second.files) == 5
-    assert run().exit_code == 0
-
-
 def test_a_lost_folder_is_not_crawled_from_nothing(
     world: World, run: Callable[..., Crawled], tmp_path: Path
 ) -> None:
@@ -772,27 +786,36 @@ def test_a_kill_loses_nothing(
     assert world.image_hits <= 40 + 3 * 5, "only what was under way is asked for again"
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Give a function that mounts a small file system where kathak's crawl goes."""
-    folder = tmp_path / "data/dances/crawl/kathak"
-    folder.mkdir(parents=True)
+def test_two_crawls_of_one_dance_at_once(
+    project: Callable[..., Path], world: World, run: Callable[..., Crawled]
+) -> None:
+    world.holds(30)
+    for number in range(30):
 
-    def mount(options: str) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("not allowed to mount")
-        return folder
+        def slow(exchange: Exchange, data: bytes = picture(number)) -> None:
+            time.sleep(0.05)
+            exchange.reply(data)
 
-    yield mount
-    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+        world.web.answers[f"/img/{number}.jpg"] = slow
+    first = Started(project(**settings(world, {"max_images": 30, "threads": 1})))
+    first.wait_for_files(2)
+    second = run(max_images=30)
+    assert second.exit_code == 1
+    assert second.output.count("\n") == 1
+    assert "crawl/kathak: another crawl is at work here" in second.output
+    output, _ = first.process.communicate(timeout=30)
+    assert first.process.returncode == 0, output
+    assert second.urls == set(world.urls["*"])
+    assert world.image_hits == 30, "the second asked for nothing"
+    assert run(max_images=30).exit_code == 0
 
 
 def test_a_full_disk(
-    world: World, run: Callable[..., Crawled], small_disk: Callable[[str], Path]
+    world: World, run: Callable[..., Crawled], tmp_path: Path, small_disk: SmallDisk
 ) -> None:
     world.holds(60)
-    folder = small_disk("size=64k")
+    folder = tmp_path / "data/dances/crawl/kathak"
+    small_disk(folder, "size=64k")
     crawled = run(max_images=60)
     assert crawled.exit_code == 1
     assert "No space left on device" in crawled.output
@@ -806,10 +829,11 @@ def test_a_full_disk(
 
 
 def test_a_folder_that_cannot_be_written(
-    world: World, run: Callable[..., Crawled], small_disk: Callable[[str], Path]
+    world: World, run: Callable[..., Crawled], tmp_path: Path, small_disk: SmallDisk
 ) -> None:
     world.holds(60)
-    folder = small_disk("ro")
+    folder = tmp_path / "data/dances/crawl/kathak"
+    small_disk(folder, "ro")
     crawled = run()
     assert crawled.exit_code == 1
     assert str(Path("crawl/kathak")) in crawled.output
@@ -831,6 +855,21 @@ def test_a_fault_of_ours_ends_the_crawl_at_once(
     with pytest.raises(AssertionError, match="kathak: asked 20, stored 0"):
         run()  # its own check: the fault is no clean exit
     assert threading.active_count() < 20
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(
+    world: World, run: Callable[..., Crawled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    world.holds(9)
+    world.web.answers["/img/0.jpg"] = world.web.answers["/img/1.jpg"] = status(404)
+    world.web.serve("/img/2.jpg", b"")
+    lines = run(max_images=6, threads=1).output.splitlines()
+    shown = [line for line in lines if line.startswith("crawl kathak: ")]
+    assert re.fullmatch(r"crawl kathak: 6/6 img, [\d.]+ img/s, http-404 2, empty 1", shown[-1]), (
+        shown
+    )
+    assert any(re.search(r"/6 img, [\d.]+ img/s, \d+ s left, http-404 2", line) for line in shown)
 
 
 # ---- manners, as the stage has them
@@ -946,6 +985,32 @@ def test_licences_can_be_demanded(world: World, run: Callable[..., Crawled]) -> 
     assert more.report["refused"] == {}, "without the demand they may be had"
 
 
+def test_licences_may_be_demanded_of_what_came_before(
+    world: World, run: Callable[..., Crawled]
+) -> None:
+    """What has none stays on the disk and counts for nothing, until nothing is demanded again."""
+    world.holds(10)
+    world.web.answers["/v1/images/"] = openverse(world, 6)
+    both = {"engines": ["bing", "openverse"], "threads": 1}
+    first = run(**both, max_images=8)
+    assert first.report["licences"] == {"by": 2, "by-nc": 1, "cc0": 1, "unknown": 4}
+    before = first.files
+    world.web.hits.clear()
+    crawled = run(**both, max_images=4, licences=["by", "cc0"])
+    assert crawled.exit_code == 0, crawled.output
+    assert (crawled.report["stored"], crawled.report["licences"]) == (4, {"by": 2, "cc0": 2})
+    assert set(crawled.report["refused"]) == {"licence"}
+    assert world.image_hits == 1, "the one that was missing"
+    assert set(before) < set(crawled.files)
+    short = run(**both, max_images=6, min_images=6, licences=["by", "cc0"])
+    assert short.exit_code == crawl.TOO_FEW
+    again = run(**both, max_images=9)
+    assert world.image_hits == 1
+    assert again.report["stored"] == len(again.files) == 9
+    assert again.report["refused"] == {"licence": 16 - 9}, "of those that never came"
+    assert again.report["duplicates"] == 0
+
+
 def test_the_same_picture_with_and_without_a_licence(
     world: World, run: Callable[..., Crawled]
 ) -> None:
@@ -987,6 +1052,7 @@ def test_engines_that_are_not_set_up(
     google = run(engines=["google"])
     assert google.exit_code == 1
     assert "crawl.engines: no google: its result pages need a browser" in google.output
+    assert "no baidu: it answers only to cookies of its own" in run(engines=["baidu"]).output
     assert "crawl.filters: " in run(filters={"license": "none"}).output
     assert not world.web.requests
 

@@ -321,15 +321,45 @@ def test_flickr_refuses_a_key(web: Server, ask: Ask, flickr: Flickr) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "path", "value"),
-    [(Openverse, "/v1/images/", OPENVERSE), (Wikimedia, "/w/api.php", WIKIMEDIA)],
+    [
+        (Openverse, "/v1/images/", OPENVERSE),
+        (Wikimedia, "/w/api.php", WIKIMEDIA),
+        (Flickr, "/services/rest/", FLICKR_LICENCES),
+    ],
 )
 def test_answers_that_are_damaged(
-    web: Server, ask: Ask, engine: Callable[[str], Engine], path: str, value: object
+    web: Server,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: Callable[[str], Engine],
+    path: str,
+    value: object,
 ) -> None:
+    monkeypatch.setenv("FLICKR_APIKEY", "very-secret")
     body = json.dumps(value).encode()
-    for damaged in (body[: len(body) // 2], b"", b"<html>Sorry</html>", b"[]", b"{}", b"null"):
+    captcha = b"<html><h1>Are you a robot?</h1></html>"
+    for damaged in (body[: len(body) // 2], b"", captcha, b"[]", b"null"):
         web.serve(path, damaged)
         assert trouble(ask, engine(web.url)).kind == "changed", damaged[:20]
+    web.serve(path, b'{"stat": "ok"}')  # all that was known is called something else
+    assert trouble(ask, engine(web.url)).kind == "changed"
+
+
+QUERIES = ["a&b=c", "#kathak", "1+1", "கதக் நடனம்", "कथक नृत्य", "100% “x”"]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_arrives_as_it_was_written(
+    web: Server, ask: Ask, flickr: Flickr, query: str
+) -> None:
+    web.serve("/images/async", b"")
+    serve_json(web, "/v1/images/", OPENVERSE)
+    serve_json(web, "/w/api.php", WIKIMEDIA)
+    for engine, named in ((Bing, "q"), (Openverse, "q"), (Wikimedia, "gsrsearch")):
+        ask(engine(web.url), query)
+        assert asked(web)[named].removesuffix(" filetype:bitmap") == query
+    ask(flickr, query)
+    assert asked(web)["text"] == query
 
 
 # ---- lists

@@ -325,3 +325,43 @@ def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(
     assert fetch().exit_code == 0
     assert server.requests[1][2]["Range"].startswith("bytes=")
     assert (root / "data/tamil/archives/online-train.tar.gz").read_bytes() == big
+
+
+def test_a_disk_that_is_full_keeps_what_came_for_when_there_is_room(
+    fetching: Callable[..., Path], server: Server, small_disk: Callable[[Path, str], None]
+) -> None:
+    big = gzip.compress(entry("a", RNG.randbytes(3_000_000)) + bytes(1024), 1)
+    root = fetching()
+    server.answers["/train.tar.gz"] = ranged(big)
+    small_disk(root / "data/tamil", "size=1m")
+    result = fetch()
+    assert result.exit_code == 1
+    part = "data/tamil/incoming/online-train.tar.gz.part"
+    assert result.output.splitlines()[-1] == f"error: {part}: No space left on device"
+    held = (root / part).stat().st_size
+    assert 500_000 < held < 1_100_000
+    subprocess.run(["mount", "-o", "remount,size=9m", str(root / "data/tamil")], check=True)
+    assert fetch().exit_code == 0
+    assert server.requests[1][2]["Range"] == f"bytes={held}-"
+    assert (root / "data/tamil/archives/online-train.tar.gz").read_bytes() == big
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_no_request(
+    fetching: Callable[..., Path], server: Server, small_disk: Callable[[Path, str], None]
+) -> None:
+    root = fetching()
+    small_disk(root / "data/tamil", "ro")
+    result = fetch()
+    assert result.exit_code == 1
+    assert result.output == "error: data/tamil/incoming: Read-only file system\n"
+    assert not server.requests
+
+
+def test_an_archive_may_not_be_larger_than_params_say(
+    fetching: Callable[..., Path], server: Server
+) -> None:
+    root = fetching(max_bytes=len(TRAIN) - 1)
+    result = fetch()
+    assert result.exit_code == 1
+    assert f"too-large: {len(TRAIN)} bytes, at most {len(TRAIN) - 1}" in result.output
+    assert files(root / "data/tamil/incoming") == []

@@ -12,6 +12,8 @@ import pytest
 from pipeline.errors import Rejected
 from pipeline.manners import HostManners, directives
 from pipeline.net import GuardedSession, Limits, get
+from pipeline.params import Crawl, load_params
+from tests.conftest import ROOT
 from tests.loopback import Answer, Server, hang, redirect, reset, serving, status
 
 QUICK = Limits(timeout_s=0.5, tries=2, backoff_s=0.01, max_wait_s=0.5)
@@ -201,3 +203,13 @@ def test_a_missing_picture_is_missing_whatever_its_headers_say(
 ) -> None:
     web.answers["/p"] = status(404, X_Robots_Tag="noindex")
     assert refused(visit, "/p").reason == "http-404"
+
+
+def test_manners_are_on_unless_params_say_otherwise() -> None:
+    shipped = load_params(ROOT / "params.yaml").crawl
+    for crawl in (shipped, Crawl(max_images=1, min_images=0)):
+        assert crawl.robots and crawl.opt_out
+        assert crawl.per_host <= 4
+        assert crawl.host_delay_s > 0 and crawl.engine_delay_s >= 1
+        assert crawl.backoff_s > 0 and crawl.max_wait_s > 0
+        assert crawl.proxy is None and crawl.allow_hosts == []

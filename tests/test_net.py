@@ -270,6 +270,23 @@ def test_what_may_pass_is_tried_again(web: Server, session: GuardedSession) -> N
         assert (len(heard), web.hits[path]) == (2, 3)
 
 
+def test_waits_double_and_differ(web: Server, session: GuardedSession) -> None:
+    web.answers["/a"] = status(503)
+    waits: list[list[float]] = []
+    for _ in range(5):
+        heard: list[float] = []
+        refusal(
+            session,
+            web.url + "/a",
+            Limits(tries=4, backoff_s=0.01),
+            on_retry=lambda _, wait_s, heard=heard: heard.append(wait_s),
+        )
+        waits.append(heard)
+    for number, of_try in enumerate(zip(*waits, strict=True)):
+        assert all(0.005 * 2**number <= wait <= 0.01 * 2**number for wait in of_try)
+        assert len(set(of_try)) == 5, "or all that were refused together would come back together"
+
+
 SHORT = {"Content-Length": "10", "Connection": "close"}
 
 
