@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pipeline.decisions import read_decisions, verdicts
 from pipeline.errors import PipelineError
-from pipeline.report import numbers
+from pipeline.report import data_tables, model_tables
 from pipeline.report.blocks import Block, Cell, Figure, Missing, Section, Table, Text
 from pipeline.report.changes import compared
 from pipeline.report.runs import Run
@@ -20,15 +20,15 @@ T = TypeVar("T")
 Tell = Callable[[Any], list[Block]]
 
 DOORS: dict[str, Tell] = {  # by which samples come in
-    f"{CRAWL}*.json": numbers.crawled,
-    "collect.json": numbers.taken_in,
-    "folder.json": numbers.taken_in,
-    "fetch.json": numbers.fetched,
-    "convert.json": numbers.converted,
+    f"{CRAWL}*.json": data_tables.crawled,
+    "collect.json": data_tables.taken_in,
+    "folder.json": data_tables.taken_in,
+    "fetch.json": data_tables.fetched,
+    "convert.json": data_tables.converted,
 }
 GLANCES: dict[str, Callable[[Any], list[Sequence[Cell]]]] = {
-    "evaluate.json": numbers.results_at_a_glance,
-    "split.json": numbers.split_at_a_glance,
+    "evaluate.json": model_tables.results_at_a_glance,
+    "split.json": data_tables.split_at_a_glance,
 }
 CHARTS = {  # what they show, for those who do not see it
     "split/classes.png": "How many samples of each class every part holds, as bars",
@@ -64,42 +64,42 @@ def sections(run: Run, before: Run | None, shown: Mapping[str, Sequence[Block]])
         "data": ("Data", [*came_in(run, before), *shown["classes"]]),
         "duplicates": (
             "Duplicates",
-            [*report("dedupe.json", numbers.deduped), *shown["duplicates"]],
+            [*report("dedupe.json", data_tables.deduped), *shown["duplicates"]],
         ),
         "parts": (
             "Parts and leaks",
             [
-                *report("split.json", numbers.parted, numbers.leaked),
+                *report("split.json", data_tables.parted, data_tables.leaked),
                 *charts("split/classes.png", "split/groups.png"),
             ],
         ),
         "training": (
             "Training",
             [
-                *report("train.json", numbers.trained),
+                *report("train.json", model_tables.trained),
                 *charts("train/history.png", "train/lr_find.png"),
-                *rows("train/history.csv", numbers.history),
+                *rows("train/history.csv", model_tables.history),
             ],
         ),
         "results": (
             "Results",
             [
-                *report("evaluate.json", numbers.evaluated),
+                *report("evaluate.json", model_tables.evaluated),
                 *charts("evaluate/per_class.png", "evaluate/calibration.png"),
-                *rows("evaluate/per_class.csv", numbers.weakest),
+                *rows("evaluate/per_class.csv", model_tables.weakest),
             ],
         ),
         "confused": (
             "Most confused pairs",
             [
                 *charts("evaluate/most_confused.png"),
-                *rows("evaluate/most_confused.csv", numbers.confused),
+                *rows("evaluate/most_confused.csv", model_tables.confused),
                 *shown["confused"],
                 *charts("evaluate/confusion.png"),
             ],
         ),
         "losses": ("Top losses", list(shown["losses"])),
-        "decisions": ("Decisions", [*report("split.json", numbers.decided), *log(run)]),
+        "decisions": ("Decisions", [*report("split.json", data_tables.decided), *log(run)]),
     }
     return [Section(key, title, once(blocks)) for key, (title, blocks) in found.items()]
 

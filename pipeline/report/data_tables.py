@@ -1,4 +1,4 @@
-"""What each report says, as tables: pure functions of the reports' values."""
+"""What the reports of the data say, as tables: pure functions of their values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from pipeline.report.blocks import Block, Cell, Link, Number, Table, Text
 from pipeline.status import CRAWL, share
 
 Report = Mapping[str, Any]
-Rows = Sequence[Mapping[str, str]]
-
-SHOWN = 12  # rows of what could be thousands
 
 
 def counted(caption: str, what: str, counts: Mapping[str, int], better: Any = "") -> list[Block]:
@@ -166,75 +163,6 @@ def decided(report: Report) -> list[Block]:
     return blocks
 
 
-def trained(report: Report) -> list[Block]:
-    """Tell how far each stage of the training came."""
-    shapes: dict[str, tuple[Any, Any]] = {
-        "epochs": ("count", ""),
-        "lr_suggested": ("plain", ""),
-        "train_loss": ("plain", "lower"),
-        "valid_loss": ("plain", "lower"),
-        "accuracy": ("share", "higher"),
-        "class_averaged_accuracy": ("share", "higher"),
-    }
-    stages = {name: report[name] for name in ("stage_1", "stage_2") if name in report}
-    rows: list[Sequence[Cell]] = [
-        ("layers that learn", *(str(stage["layers"]) for stage in stages.values())),
-        ("learning rate", *(_rate(stage["lr"]) for stage in stages.values())),
-    ]
-    for key, (shape, better) in shapes.items():
-        numbers = [Number(stage[key], shape, better) for stage in stages.values()]
-        rows.append((key.replace("lr_", "learning rate ").replace("_", " "), *numbers))
-    header = ("at its end", *(name.replace("_", " ") for name in stages))
-    return [
-        Text(
-            f"Trained on {report['train']} samples of {report['classes']} classes, watched on "
-            f"{report['valid']}. Temperature {report['temperature']:.3g}."
-        ),
-        Table("Stages of the training", header, rows),
-    ]
-
-
-def _rate(rate: Any) -> str:
-    return " to ".join(f"{each:g}" for each in (rate if isinstance(rate, list) else [rate]))
-
-
-def evaluated(report: Report) -> list[Block]:
-    """Tell how good the model is, and how sure that is."""
-    parts = {name: report[name] for name in ("valid", "test") if report[name]["count"]}
-    rows: list[Sequence[Cell]] = []
-    ends = {"accuracy": "accuracy", "class_averaged_accuracy": "class_averaged"}
-    shapes: dict[str, tuple[str, Any, Any]] = {
-        "count": ("samples", "count", ""),
-        "right": ("right", "count", ""),
-        "accuracy": ("accuracy", "share", "higher"),
-        "class_averaged_accuracy": ("accuracy, averaged over classes", "share", "higher"),
-        "top_3": ("right among the first three", "share", "higher"),
-        "macro_f1": ("F1, averaged over classes", "share", "higher"),
-        "loss": ("loss", "plain", "lower"),
-        "calibration_error": ("calibration error", "share", "lower"),
-        "calibration_error_as_trained": ("calibration error as trained", "share", "lower"),
-    }
-    for key, (words, shape, better) in shapes.items():
-        bounds = [
-            (part[f"{ends[key]}_low"], part[f"{ends[key]}_high"]) if key in ends else (None, None)
-            for part in parts.values()
-        ]
-        numbers = [
-            Number(part.get(key), shape, better, *bound)
-            for part, bound in zip(parts.values(), bounds, strict=True)
-        ]
-        rows.append((words, *numbers))
-    for key in ("lowest", "median", "highest"):
-        of_group = [part.get("accuracy_by_group", {}).get(key) for part in parts.values()]
-        if any(value is not None for value in of_group):
-            cells = [Number(value, "share", "higher") for value in of_group]
-            rows.append((f"accuracy of groups (writers, pages): {key}", *cells))
-    chance = f"By chance alone it would be right in {share(1 / report['classes'])}."
-    if not parts:
-        return [Text("No sample is held out, so nothing could be measured.")]
-    return [Table("How good the model is", ("measure", *parts), rows), Text(chance)]
-
-
 def split_at_a_glance(report: Report) -> list[Sequence[Cell]]:
     """Return the rows of a split for the first table of the page."""
     leak = report["leak"]
@@ -249,57 +177,3 @@ def split_at_a_glance(report: Report) -> list[Sequence[Cell]]:
         rows.append((f"of random splits, {had}", Number(leak["before"][key]["mean"], "share")))
     rows.append(("pictures that people decided about", Number(report["decisions"]["pictures"])))
     return rows
-
-
-def results_at_a_glance(report: Report) -> list[Sequence[Cell]]:
-    """Return the rows of the results for the first table of the page."""
-    rows: list[Sequence[Cell]] = []
-    for name in ("test", "valid"):
-        part = report[name]
-        if part["count"]:
-            ends = part["class_averaged_low"], part["class_averaged_high"]
-            averaged = Number(part["class_averaged_accuracy"], "share", "higher", *ends)
-            rows.append((f"accuracy on {name}, averaged over classes", averaged))
-    return rows
-
-
-def history(rows: Rows) -> list[Block]:
-    """Return the curve's numbers, for those who cannot see it."""
-    names = ("train_loss", "valid_loss", "accuracy", "class_averaged_accuracy")
-    cells = [
-        (row["epoch"], row["stage"].replace("_", " "), *(_maybe(row[name], name) for name in names))
-        for row in rows
-    ]
-    header = ("epoch", "stage", *(name.replace("_", " ") for name in names))
-    return [Table("Every epoch", header, cells, is_long=True)]
-
-
-def _maybe(text: str, name: str) -> str:
-    if not text:
-        return "none"
-    return f"{float(text):.3g}" if name.endswith("loss") else share(float(text))
-
-
-def weakest(rows: Rows) -> list[Block]:
-    """Return the classes with the lowest accuracy."""
-    held = [row for row in rows if int(row["count"])]
-    worst = sorted(held, key=lambda row: (float(row["accuracy"]), row["label"]))[:SHOWN]
-    cells: list[Sequence[Cell]] = []
-    for row in worst:
-        name = " ".join(filter(None, (row["name"], row["romanised"])))
-        counts = (Number(int(row[key])) for key in ("count", "right"))
-        shares = (_maybe(row[key], key) for key in ("accuracy", "precision"))
-        cells.append((name, *counts, *shares))
-    header = ("class", "samples", "right", "accuracy", "precision")
-    return [Table(f"The {len(cells)} weakest classes", header, cells)]
-
-
-def confused(rows: Rows) -> list[Block]:
-    """Return the pairs that are most often confused."""
-    cells = [
-        (f"{row['actual_name']} taken for {row['predicted_name']}", Number(int(row["count"])))
-        for row in rows[:SHOWN]
-    ]
-    if not cells:
-        return [Text("No sample of this part was taken for another class.")]
-    return [Table("Most confused pairs", ("pair", "samples"), cells)]
