@@ -1,20 +1,19 @@
 """Class tables of handwriting sets: what a class id stands for.
 
-A table is a CSV with at least the columns `class_id`, `unicode` and `iso15919`; the one that
-ships with kalai is `tamil_classes.csv`, the 156 of HP Labs' Tamil sets.
+A table is a CSV with at least the columns `class_id`, `unicode` and `iso15919`; `TAMIL`, which
+ships with kalai, has the 156 of HP Labs' Tamil sets.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 import unicodedata
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from pipeline.errors import PipelineError
 
+TAMIL = Path(__file__).with_name("tamil_classes.csv")
 REQUIRED = ("class_id", "unicode", "iso15919")
 
 
@@ -27,23 +26,18 @@ class LetterClass:
     iso15919: str
 
 
-def class_table(name: str) -> dict[str, LetterClass]:
-    """Read the classes by id: of a table that ships with kalai ("tamil"), or of a CSV's path.
+def class_table(path: Path) -> dict[str, LetterClass]:
+    """Read the classes of a table by id.
 
     Raises PipelineError: no such table, a column or value missing, an id twice.
     """
-    if re.fullmatch(r"[a-z0-9_]+", name):
-        shipped = resources.files("pipeline").joinpath(f"{name}_classes.csv")
-        if not shipped.is_file():
-            raise PipelineError(f"no class table {name!r} ships with kalai; give a CSV's path")
-        text, where = shipped.read_text(encoding="utf-8"), f"{name}_classes.csv"
-    else:
-        where = name
-        try:
-            text = Path(name).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PipelineError(f"{name}: not a class table: {error}") from error
-    return _parse(text, where)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise PipelineError(f"{path}: not a class table: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PipelineError(f"{path}: not a class table: {error}") from error
+    return _parse(text, str(path))
 
 
 def _parse(text: str, where: str) -> dict[str, LetterClass]:

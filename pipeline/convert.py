@@ -277,7 +277,7 @@ def main(dataset: str) -> None:
     for path in archives.values():
         if not path.exists():
             raise PipelineError(f"{path}: no such file; run `dvc repro fetch@{dataset}` first")
-    intake = Intake(archives, class_table(settings.classes), settings.per_class)
+    intake = Intake(archives, class_table(Path(settings.classes)), settings.per_class)
     with workers(params.compute) as cluster:
         report = convert(dataset, intake, drawing_of(settings), cluster=cluster)
     write_json(reports_folder(dataset) / "convert.json", report)

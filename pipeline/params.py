@@ -139,7 +139,7 @@ class Fetch(Model):
 class Convert(Model):
     """How archive members become samples."""
 
-    classes: Text  # class table: a name that ships with kalai ("tamil") or a CSV's path
+    classes: Text  # the class table, a CSV: DVC sees what changes in it
     y_axis: Literal["down", "up"] = "down"
     dpi: int = Field(default=250, ge=10, le=2400)
     pen_width: int = Field(default=2, ge=1, le=16)  # pixels

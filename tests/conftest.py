@@ -70,6 +70,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 
     def make(**changes: Any) -> Path:
         values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        values["convert"]["tamil"]["classes"] = str(ROOT / values["convert"]["tamil"]["classes"])
         for dotted, value in changes.items():
             *parents, last = dotted.split(".")
             at = values

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from pipeline.bitmap import Bitmap, encode_tiff
-from pipeline.classes import class_table
+from pipeline.classes import TAMIL, class_table
 from pipeline.convert import Intake, convert, main
 from pipeline.errors import PipelineError
 from pipeline.handwriting import Converter, Drawing
@@ -288,7 +288,7 @@ def test_processes_change_nothing(project: ProjectMaker) -> None:
     path = write_archive(folder / "many.tar.gz", [*many, *WRONG])
     found = []
     for processes in (0, 2):
-        intake = Intake({"train": path}, class_table("tamil"))
+        intake = Intake({"train": path}, class_table(TAMIL))
         report = convert("tamil", intake, Drawing(), processes)
         found.append((report, read_samples("tamil").to_pylist(), rejected()))
     assert found[0] == found[1]
@@ -300,7 +300,7 @@ def test_an_error_in_the_walk_ends_the_processes(project: ProjectMaker) -> None:
     path = write_archive(folder / "many.tar.gz", MANY)
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(PipelineError, match=r"many\.tar\.gz"):
-        convert("tamil", Intake({"train": path}, class_table("tamil")), Drawing(), 2)
+        convert("tamil", Intake({"train": path}, class_table(TAMIL)), Drawing(), 2)
 
 
 def started(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pipeline.bitmap import Bitmap, encode_tiff  # noqa: E402
-from pipeline.classes import class_table  # noqa: E402
+from pipeline.classes import TAMIL, class_table  # noqa: E402
 from pipeline.convert import Intake  # noqa: E402
 from pipeline.convert import convert as run  # noqa: E402
 from pipeline.handwriting import Drawing  # noqa: E402
@@ -57,9 +57,7 @@ def convert(path: Path) -> int:
     path = path.resolve()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        samples: int = run("set", Intake({"train": path}, class_table("tamil")), Drawing())[
-            "samples"
-        ]
+        samples: int = run("set", Intake({"train": path}, class_table(TAMIL)), Drawing())["samples"]
         os.chdir(ROOT)
     return samples
 
