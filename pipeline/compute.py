@@ -13,6 +13,10 @@ from pipeline.params import Train
 # fastai scripts a function when it is imported, and torch says so on every run.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
+# Pixels of a batch. Below it more threads gain little, and on a machine that does other work they
+# wait for each other: one thread took 40 s where two took minutes.
+SMALL_STEP = 100_000
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -63,6 +67,8 @@ def pick_device(wanted: str = "auto") -> torch.device:
 def choose(params: Train) -> Compute:
     """Return where and how to train: what `params` say, and for `auto` what pays."""
     device = pick_device(params.device)
+    if device.type == "cpu" and params.batch_size * params.size**2 < SMALL_STEP:
+        torch.set_num_threads(1)
     fast = params.precision == "bf16" or (params.precision == "auto" and has_fast_bf16(device))
 
     def switched(wanted: str, pays: bool) -> bool:
