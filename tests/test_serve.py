@@ -410,15 +410,14 @@ def test_it_answers_all_that_its_document_allows_and_refuses_the_rest(
 ) -> None:
     schema = schemathesis.openapi.from_url(str(client.base_url.join("/openapi.json")))
     schema.auth.set_from_requests(Carrier(page.token))
-    cases = st.one_of(
-        schema.as_strategy(mode) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-    )
+    modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    cases = st.one_of([schema.as_strategy(mode) for mode in modes])
 
     @given(case=cases)
     @settings(max_examples=150, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-    def agrees(case: schemathesis.Case) -> None:
+    def agrees(case: schemathesis.Case[Any]) -> None:
         # What the document calls bytes need not be a picture, and points may be too far apart.
-        excluded = [positive_data_acceptance]
+        excluded: list[Any] = [positive_data_acceptance]
         case.call_and_validate(excluded_checks=excluded)
 
     agrees()
