@@ -66,8 +66,9 @@ def telling(status: int | None) -> Callable[[Request, Exception], JSONResponse]:
     """Return a handler that answers with what an exception says; None: with its own status."""
 
     def tell(request: Request, error: Exception) -> JSONResponse:
-        said = error.detail if isinstance(error, HTTPException) else str(error)
-        return JSONResponse({"error": said}, status or getattr(error, "status_code", 500))
+        if isinstance(error, HTTPException):
+            return JSONResponse({"error": error.detail}, status or error.status_code)
+        return JSONResponse({"error": str(error)}, status or 500)
 
     return tell
 
