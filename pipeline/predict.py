@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from pipeline.pictures import Pixels, View, prepare
 from pipeline.samples import DATA
 
 BATCH = 256  # pictures decoded before the network is asked; bounds memory
+THREADS = min(8, os.cpu_count() or 1)  # that decode, or ask a host for its pictures
 MAX_BYTES = 50_000_000  # of a picture from a URL or standard input
 
 
@@ -96,12 +99,17 @@ def open_all(
     names: Sequence[str], view: View, allowed: Sequence[str]
 ) -> tuple[dict[str, Pixels], dict[str, Rejected]]:
     """Read and prepare pictures; what cannot be read comes second, with its reason."""
-    opened, refusals = {}, {}
-    for name in names:
+
+    def opening(name: str) -> Pixels | Rejected:
         try:
-            opened[name] = prepare(open_rgb(read(name, allowed)), view)[0]
+            return prepare(open_rgb(read(name, allowed)), view)[0]
         except Rejected as reason:
-            refusals[name] = reason
+            return reason
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = dict(zip(names, pool.map(opening, names), strict=True))
+    refusals = {name: each for name, each in found.items() if isinstance(each, Rejected)}
+    opened = {name: each for name, each in found.items() if not isinstance(each, Rejected)}
     return opened, refusals
 
 
