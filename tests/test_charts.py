@@ -85,6 +85,7 @@ def test_nothing_is_drawn_as_nothing(tmp_path: Path) -> None:
     draw_per_class(tmp_path / "per_class.png", empty, NAMES[:2], "valid")
     draw_classes(tmp_path / "classes.png", [], {"train": [], "out": []})
     draw_groups(tmp_path / "groups.png", {"train": no_ints})
+    draw_groups(tmp_path / "small.png", {"train": np.array([1, 2, 2]), "test": np.array([1])})
     assert all(path.stat().st_size > 500 for path in tmp_path.iterdir())
 
 

@@ -23,7 +23,7 @@ from pipeline.files import read_json, write_csv, write_json
 from pipeline.network import Card, ClassName, build, save_model
 from pipeline.params import Evaluate
 from pipeline.pictures import View
-from pipeline.report.blocks import Link, Number, Table
+from pipeline.report.blocks import Cell, Link, Number, Table
 from pipeline.report.changes import change, compared
 from pipeline.report.page import main
 from tests.browsing import PHONE, Tabs, browser, faults, tabs  # noqa: F401  (fixtures)
@@ -136,7 +136,7 @@ def test_it_says_what_the_reports_hold(made: Path) -> None:
     assert sizes["test"][0] == str(parts["parts"]["test"]["samples"])
     assert table(soup, "Rejected, by reason")["not-an-image"] == ["2"]
     assert table(soup, "Stages of the training")["learning rate"] == ["1e-05 to 0.0001"]
-    assert table(soup, "Every epoch")["1"] == ["stage 2", "1.5", "none", "50.0%", "40.0%"]
+    assert table(soup, "Every epoch")["1"] == ["stage 2", "1.500", "none", "50.0%", "40.0%"]
     assert table(soup, "What became of the samples")["out: a near duplicate of another"] == ["1"]
     decided = table(soup, "The last 1 of 1 decisions")
     assert decided["2026-01-01T00:00:00Z"][2:4] == [EVIL, "anna"]
@@ -300,23 +300,25 @@ def share(value: float, better: Any = "higher", *ends: float) -> Number:
         (share(0.3, "lower"), share(0.2, "lower"), "better: 10.0 points lower"),
         (share(0.5), share(0.52, "higher", 0.4, 0.6),
          "better: 2.0 points higher, within the 95% interval"),
-        (share(0.5, ""), share(0.50001, ""), "under 0.1 points higher"),
+        (share(0.5), share(0.50001), "about the same"),
         (Number(7), Number(9), "2 more"),
         (Number(9), Number(7), "2 fewer"),
-        (Number(1.5, "plain", "lower"), Number(1.25, "plain", "lower"), "better: 0.25 lower"),
+        (Number(1.5, "loss", "lower"), Number(1.25, "loss", "lower"), "better: 0.250 lower"),
+        (Number(3e-4, "plain"), Number(1e-4, "plain"), "0.0002 lower"),
+        ("all", "head", "changed"),
         (Number(7), Number(7), "the same"),
         (None, Number(7), "new"),
         (Number(None), Number(7), "new"),
         (Number(7), None, "gone"),
     ],
 )  # fmt: skip
-def test_a_change_is_said_in_words(before: Number | None, now: Number | None, words: str) -> None:
+def test_a_change_is_said_in_words(before: Cell | None, now: Cell | None, words: str) -> None:
     said = change(before, now)
     assert str(said) == words
     assert said.verdict == (words.partition(":")[0] if ":" in words else "")
 
 
-def test_numbers_are_matched_by_row_and_column() -> None:
+def test_cells_are_matched_by_row_and_column() -> None:
     header = ("part", "samples", "how")
     old = Table("Parts", header, [("train", Number(5), "x"), ("gone", Number(1), "y")])
     new = Table("Parts", header, [("train", Number(6), "x")])
@@ -324,7 +326,9 @@ def test_numbers_are_matched_by_row_and_column() -> None:
     assert isinstance(both, Table) and both.header == ("part", "v1", "now", "change")
     assert [[str(cell) for cell in row] for row in both.rows] == [
         ["train, samples", "5", "6", "1 more"],
+        ["train, how", "x", "x", "the same"],
         ["gone, samples", "1", "–", "gone"],
+        ["gone, how", "y", "–", "gone"],
     ]
     words_only = Table("Archives", ("archive", "source"), [("a", "b")])
     assert compared([], [words_only], "v1") == [words_only]

@@ -16,6 +16,7 @@ from pipeline.measures import Ints, wilson
 
 ROWS = 40  # bars one above the other, at most
 GROUPS = 160  # bars side by side, at most
+SMALL_GROUP = 10  # samples; where no group is larger, they are counted by their size
 
 
 def _panels(figure: Figure, count: int) -> list[tuple[Axes, slice]]:
@@ -93,26 +94,46 @@ def draw_classes(path: Path, names: Sequence[str], counts: Mapping[str, Sequence
 
 
 def draw_groups(path: Path, sizes: Mapping[str, Ints]) -> None:
-    """Draw how many samples each group (writer, page, cluster) has, by the part it is in."""
+    """Draw how many samples the groups (writers, pages, clusters) of each part have.
+
+    Large ones a bar each, the largest first; where all are small, how many groups have how many.
+    """
+    largest = max((int(size.max(initial=0)) for size in sizes.values()), default=0)
+    with drawing(path, WIDE) as figure:
+        axes = figure.subplots()
+        more = _draw_sizes(axes, sizes) if largest <= SMALL_GROUP else _draw_each(axes, sizes)
+        axes.set_title(f"Samples of each group; a group is whole in one part{more}", pad=26)
+        axes.grid(axis="y")
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        _key(axes, {name: f"{name}: {size.size} groups" for name, size in sizes.items()})
+
+
+def _draw_sizes(axes: Axes, sizes: Mapping[str, Ints]) -> str:
+    before = np.zeros(SMALL_GROUP + 1)
+    for name, size in sizes.items():
+        counts = np.bincount(size, minlength=SMALL_GROUP + 1)
+        axes.bar(range(counts.size), counts, bottom=before, color=PART_COLOURS[name])
+        before += counts
+    axes.set(xlabel="samples of a group", ylabel="groups", xlim=(0.4, SMALL_GROUP + 0.6))
+    axes.set_xticks(range(1, SMALL_GROUP + 1))
+    return ""
+
+
+def _draw_each(axes: Axes, sizes: Mapping[str, Ints]) -> str:
+    """Draw a bar for each group of several samples; return what is not drawn."""
     parts = np.concatenate([np.full(size.size, name) for name, size in sizes.items()])
     all_sizes = np.concatenate(list(sizes.values()))
     order = np.argsort(-all_sizes, kind="stable")
     order = order[all_sizes[order] > 1]
     shown = order[:GROUPS]
-    with drawing(path, WIDE) as figure:
-        axes = figure.subplots()
-        for name in sizes:
-            here = np.flatnonzero(parts[shown] == name)
-            axes.bar(here, all_sizes[shown[here]], color=PART_COLOURS[name], width=1)
-        rest = all_sizes.size - order.size
-        said = [f"{rest} groups of one sample"] if rest else []
-        if order.size > shown.size:
-            said.append(f"{order.size - shown.size} smaller ones")
-        more = f"; not drawn: {', '.join(said)}" if said else ""
-        axes.set(ylabel="samples", xlabel="groups, the largest first", xticks=[])
-        axes.set_title(f"Samples of each group; a group is whole in one part{more}", pad=26)
-        axes.grid(axis="y")
-        axes.set_ylim(0, None)
-        axes.set_xlim(-1, max(40, shown.size))  # two groups are no wall
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        _key(axes, {name: f"{name}: {size.size} groups" for name, size in sizes.items()})
+    for name in sizes:
+        here = np.flatnonzero(parts[shown] == name)
+        axes.bar(here, all_sizes[shown[here]], color=PART_COLOURS[name], width=1)
+    axes.set(ylabel="samples", xlabel="groups, the largest first", xticks=[])
+    axes.set_xlim(-1, max(40, shown.size))  # two groups are no wall
+    rest = all_sizes.size - order.size
+    said = [f"{rest} groups of one sample"] if rest else []
+    if order.size > shown.size:
+        said.append(f"{order.size - shown.size} smaller ones")
+    return f"; not drawn: {', '.join(said)}" if said else ""

@@ -15,7 +15,7 @@ class Number:
     """
 
     value: float | None
-    shape: Literal["count", "share", "plain"] = "count"
+    shape: Literal["count", "share", "loss", "plain"] = "count"
     better: Literal["higher", "lower", ""] = ""
     low: float | None = None
     high: float | None = None
@@ -40,7 +40,7 @@ def shown(value: float, shape: str) -> str:
     """Return a number as people read it."""
     if shape == "share":
         return f"{100 * value:.1f}%"
-    return f"{value:.3g}" if shape == "plain" else f"{value:.0f}"
+    return f"{value:{ {'count': '.0f', 'loss': '.3f', 'plain': '.3g'}[shape] }}"
 
 
 @dataclass(frozen=True)

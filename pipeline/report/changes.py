@@ -8,29 +8,34 @@ from dataclasses import replace
 from pipeline.report.blocks import Block, Cell, Change, Number, Table, shown
 
 ABSENT = "–"
+SLIGHT = {"share": 0.0005, "loss": 0.0005}  # what less than this says is rounded away
 
 
 def compared(before: Sequence[Block], now: Sequence[Block], name: str) -> list[Block]:
     """Return the blocks of now, their tables of numbers beside those of before.
 
-    Tables are matched by caption, numbers by row and column; `name` is what before is called.
+    Tables are matched by caption, cells by row and column; `name` is what before is called.
     """
     old = {block.caption: block for block in before if isinstance(block, Table)}
     return [
         side_by_side(old.get(block.caption), block, name)
-        if isinstance(block, Table) and any(numbers(block))
+        if isinstance(block, Table) and has_numbers(block)
         else block
         for block in now
     ]
 
 
+def has_numbers(table: Table) -> bool:
+    """Tell whether a table has anything to compare."""
+    return any(isinstance(cell, Number) for row in table.rows for cell in row)
+
+
 def side_by_side(before: Table | None, now: Table, name: str) -> Table:
-    """Return a table of (number, before, now, change), a row a number that either has.
+    """Return a table of (what, before, now, change), a row a cell that either has.
 
     Where nothing has changed, the table of now, closed.
     """
-    old = dict(numbers(before)) if before else {}
-    new = dict(numbers(now))
+    old, new = dict(cells(before)) if before else {}, dict(cells(now))
     if old == new:
         return replace(now, caption=f"{now.caption}: as in {name}", is_long=True)
     rows: list[Sequence[Cell]] = [
@@ -40,34 +45,44 @@ def side_by_side(before: Table | None, now: Table, name: str) -> Table:
     return replace(now, header=(now.header[0], name, "now", "change"), rows=rows)
 
 
-def numbers(table: Table) -> Iterator[tuple[str, Number]]:
-    """Yield every number of a table with the names of its row and column."""
-    for first, *cells in table.rows:
-        for column, cell in zip(table.header[1:], cells, strict=True):
-            if isinstance(cell, Number):
-                yield (str(first) if len(table.header) == 2 else f"{first}, {column}"), cell
+def cells(table: Table) -> Iterator[tuple[str, Cell]]:
+    """Yield every cell of a table with the names of its row and column."""
+    for first, *others in table.rows:
+        for column, cell in zip(table.header[1:], others, strict=True):
+            yield (str(first) if len(table.header) == 2 else f"{first}, {column}"), cell
 
 
-def change(before: Number | None, now: Number | None) -> Change:
-    """Say what became of a number.
-
-    Within the interval of now it may be chance; it is said, and the verdict stays.
-    """
-    if before is None or before.value is None:
-        return Change("new")
-    if now is None or now.value is None:
-        return Change("gone")
-    apart = now.value - before.value
-    size = shown(abs(apart), now.shape)
-    if apart == 0:
+def change(before: Cell | None, now: Cell | None) -> Change:
+    """Say what became of a cell."""
+    if is_none(before) or is_none(now):
+        return Change("gone" if is_none(now) and not is_none(before) else "new")
+    if before == now:
         return Change("the same")
-    if now.shape == "share":
-        size = f"{100 * abs(apart):.1f} points" if abs(apart) >= 0.0005 else "under 0.1 points"
-    way = ("more", "fewer") if now.shape == "count" else ("higher", "lower")
-    words = f"{size} {way[0] if apart > 0 else way[1]}"
-    if now.low is not None and now.high is not None and now.low <= before.value <= now.high:
+    if isinstance(before, Number) and isinstance(now, Number):
+        return change_of_number(before, now)
+    return Change("changed")
+
+
+def is_none(cell: Cell | None) -> bool:
+    """Tell whether there is no such cell, or no number in it."""
+    return cell is None or (isinstance(cell, Number) and cell.value is None)
+
+
+def change_of_number(before: Number, now: Number) -> Change:
+    """Say how far two numbers are apart and, where one way is good, whether it is better.
+
+    Within the interval of now a difference may be chance: it is said, and the verdict stays.
+    """
+    was, is_now = before.value or 0.0, now.value or 0.0
+    apart = abs(is_now - was)
+    if apart < SLIGHT.get(now.shape, 0):
+        return Change("about the same")
+    more, less = ("more", "fewer") if now.shape == "count" else ("higher", "lower")
+    size = f"{100 * apart:.1f} points" if now.shape == "share" else shown(apart, now.shape)
+    words = f"{size} {more if is_now > was else less}"
+    if now.low is not None and now.high is not None and now.low <= was <= now.high:
         words += ", within the 95% interval"
     if not now.better:
         return Change(words)
-    is_better = (apart > 0) == (now.better == "higher")
+    is_better = (is_now > was) == (now.better == "higher")
     return Change(f"better: {words}", "better") if is_better else Change(f"worse: {words}", "worse")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report.blocks import Block, Cell, Number, Table, Text
+from pipeline.report.blocks import Block, Cell, Number, Table, Text, shown
 from pipeline.status import share
 
 Report = Mapping[str, Any]
@@ -19,15 +19,15 @@ MEASURES: dict[str, tuple[str, Any, Any]] = {  # of evaluate -> words, shape, wh
     "class_averaged_accuracy": ("accuracy, averaged over classes", "share", "higher"),
     "top_3": ("right among the first three", "share", "higher"),
     "macro_f1": ("F1, averaged over classes", "share", "higher"),
-    "loss": ("loss", "plain", "lower"),
+    "loss": ("loss", "loss", "lower"),
     "calibration_error": ("calibration error", "share", "lower"),
     "calibration_error_as_trained": ("calibration error as trained", "share", "lower"),
 }
 OF_A_STAGE: dict[str, tuple[Any, Any]] = {
     "epochs": ("count", ""),
     "lr_suggested": ("plain", ""),
-    "train_loss": ("plain", "lower"),
-    "valid_loss": ("plain", "lower"),
+    "train_loss": ("loss", "lower"),
+    "valid_loss": ("loss", "lower"),
     "accuracy": ("share", "higher"),
     "class_averaged_accuracy": ("share", "higher"),
 }
@@ -106,7 +106,7 @@ def history(rows: Rows) -> list[Block]:
 def _maybe(text: str, name: str) -> str:
     if not text:
         return "none"
-    return f"{float(text):.3g}" if name.endswith("loss") else share(float(text))
+    return shown(float(text), "loss" if name.endswith("loss") else "share")
 
 
 def weakest(rows: Rows) -> list[Block]:
