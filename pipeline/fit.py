@@ -179,7 +179,7 @@ class Fitting:
                 f"{name} {value:.4g}" for name, value in row.items() if value is not None
             )
             progress.note = shown
-            print(f"epoch {state.history[-1][0]}: {shown}", file=sys.stderr, flush=True)
+            progress.say(f"epoch {state.history[-1][0]}: {shown}")
 
         def save(epochs_done: int) -> None:
             state.epoch, state.optimiser = epochs_done, _by_place(learner)

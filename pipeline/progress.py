@@ -40,6 +40,13 @@ class Progress:
         elif time.monotonic() - self.last_line >= LINE_EVERY_S:
             self._line()
 
+    def say(self, line: str) -> None:
+        """Print a line of its own: above the bar, where there is one."""
+        if self.bar is not None:
+            self.bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
     def _line(self) -> None:
         self.last_line = time.monotonic()
         elapsed = max(self.last_line - self.started, 1e-9)

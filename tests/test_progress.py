@@ -22,9 +22,11 @@ def test_plain_lines_say_count_rate_and_time_left(
     monkeypatch.setattr(module, "LINE_EVERY_S", 0.0)
     with Progress("hash", total=4) as progress:
         progress.advance(2, note="1 refused")
+        progress.say("half way")
         progress.advance(2)
     lines = capfd.readouterr().err.splitlines()
     assert re.fullmatch(r"hash: 2/4 img, [\d.]+ img/s, \d+ s left, 1 refused", lines[0])
+    assert lines[1] == "half way"
     assert re.fullmatch(r"hash: 4/4 img, [\d.]+ img/s, 1 refused", lines[-1])
     assert "\r" not in "".join(lines)
 
@@ -39,7 +41,8 @@ def test_lines_are_few(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_gets_a_bar() -> None:
     code = (
         "from pipeline.progress import Progress\n"
-        "with Progress('hash', total=3) as p:\n    p.advance(3, note='done')"
+        "with Progress('hash', total=3) as p:\n"
+        "    p.advance(1)\n    p.say('half way')\n    p.advance(2, note='done')"
     )
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 80))
@@ -52,3 +55,4 @@ def test_a_terminal_gets_a_bar() -> None:
             shown += chunk.decode()
     os.close(leader)
     assert "3/3" in shown and "hash" in shown and "\r" in shown
+    assert "half way" in re.split(r"[\r\n]+", shown)  # not at the end of the bar
