@@ -161,7 +161,7 @@ def convert(
     which changes no byte of what is written. Raises PipelineError when an
     archive is damaged or holds no sample; samples.parquet then stays as it was.
     """
-    kilobytes = sum(path.stat().st_size for path in intake.archives.values()) // 1000
+    kilobytes = sum(path.stat().st_size // 1000 for path in intake.archives.values())
     if processes is None:
         processes = 0 if kilobytes * 1000 < ALONE_BELOW else min(os.cpu_count() or 1, 4)
     with (

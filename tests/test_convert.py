@@ -23,6 +23,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from pipeline import progress
 from pipeline.bitmap import Bitmap, encode_tiff
 from pipeline.classes import TAMIL, class_table
 from pipeline.convert import Intake, convert, main
@@ -242,6 +243,18 @@ def test_drawing_follows_params(run: Callable[..., Result]) -> None:
     down = rows()["usr_1/000t01"]["content_id"]
     assert size(**{"convert.tamil.pen_width": 8, "convert.tamil.y_axis": "up"}) == (116, 66)
     assert rows()["usr_1/000t01"]["content_id"] != down
+
+
+def test_progress_tells_rate_and_time_left(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    lines = run(MANY, [*TEST, ("README", random.Random(8).randbytes(9000))]).output.splitlines()
+    shown = [line for line in lines if line.startswith("convert tamil: ")]
+    assert any(re.search(r"\d+/\d+ kB, [\d.]+ kB/s, \d+ s left", line) for line in shown), shown
+    assert re.fullmatch(
+        r"convert tamil: (\d+)/\1 kB, [\d.]+ kB/s, 32 letters, 1 rejected", shown[-1]
+    ), shown
 
 
 DAMAGED: dict[str, Callable[[bytes], bytes]] = {

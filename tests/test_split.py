@@ -161,6 +161,43 @@ def test_new_pictures_move_no_old_ones(made: Any, extra: int, seed: int) -> None
     assert len(moved) <= old.moved + now_.moved
 
 
+@given(worlds(), st.integers(1, 30), st.integers(0, 2**32))
+@settings(deadline=None)
+def test_pictures_like_old_ones_move_only_what_they_join(made: Any, extra: int, seed: int) -> None:
+    """New ones near to old ones: better, worse, of other pages, of other classes."""
+    rows, hashes = made
+    random = np.random.default_rng(seed)
+    new, more = [], {}
+    for number in range(extra):
+        like = rows[int(random.integers(0, len(rows)))]
+        label = like["label"] if random.random() < 0.8 else "abc"[number % 3]
+        row = sample(f"new{number}", label, rank=1000 + number, width=int(random.integers(9, 60)))
+        page = f"p{random.integers(0, 80)}" if random.random() < 0.7 else None
+        new.append(row | {"page_url": page})
+        value = hashes[like["content_id"]]
+        for bit in random.integers(0, 64, int(random.integers(0, 5))).tolist():
+            value ^= 1 << bit
+        more[row["content_id"]] = value
+    before, after = marked(rows, hashes), marked(rows + new, hashes | more)
+    wanted = params(group_column="page_url")
+    try:
+        old, now_ = split(before, wanted, {}), split(after, wanted, {})
+    except PipelineError:
+        return
+    was, is_, n = by_id(before, old), by_id(after, now_), len(rows)
+    met = set(after.clusters[n:].tolist())  # what a new one looks like, directly or not
+    joined = {now_.group[row] for row in range(n, n + extra)} - {""}
+    touched = {old.group[row] for row in range(n) if after.clusters[row] in met}
+    touched |= {old.group[row] for row in range(n) if now_.group[row] in joined}
+    moved = {
+        old.group[row]
+        for row, name in enumerate(was)
+        if was[name] != is_[name] and "out" not in (was[name], is_[name])
+    }
+    event(f"{len(moved)} of {len(set(old.group))} groups moved")
+    assert len(moved - touched) <= old.moved + now_.moved
+
+
 def test_two_groups_that_become_one_are_in_one_part() -> None:
     rows = [sample(number, page_url=f"p{number}") for number in range(60)]
     world = marked(rows)
