@@ -63,12 +63,13 @@ class Suspect(NamedTuple):
 
 
 def suspects(probabilities: Floats, labels: Ints) -> list[Suspect]:
-    """Return the samples off the diagonal of the confident joint, by margin, largest first.
+    """Return the samples off the diagonal of the confident joint, least self-confidence first.
 
     `probabilities` (n, classes) are of models that did not learn the sample. A model is confident
     of a class where it gives it at least the mean of what it gives samples of that label, so that
     classes hard to tell are held to less; SURE is enough for all. It disputes a label where the
-    likeliest of the classes it is confident of is likelier than the label.
+    likeliest of the classes it is confident of is likelier than the label. Ranked by the label's
+    own probability: among many classes, the margin says more of the class than of the label.
     """
     given = probabilities[np.arange(len(labels)), labels]
     by_class = (np.sort(given[labels == place]) for place in range(probabilities.shape[1]))
@@ -78,7 +79,7 @@ def suspects(probabilities: Floats, labels: Ints) -> list[Suspect]:
     confident = np.where(probabilities >= thresholds, probabilities, 0)
     margin = confident.max(1) - given
     found = np.flatnonzero(margin > 0)
-    found = found[np.lexsort((given[found], -margin[found]))]
+    found = found[np.lexsort((-margin[found], given[found]))]
     columns = (found, confident.argmax(1)[found], given[found], confident.max(1)[found])
     return list(map(Suspect, *(column.tolist() for column in (*columns, margin[found]))))
 

@@ -61,8 +61,8 @@ def test_a_row_says_what_the_probabilities_say(classes: int, count: int, seed: i
     probabilities = softened(rng.integers(0, classes, count), classes, seed)
     found = suspects(probabilities, labels)
     assert len({each.row for each in found}) == len(found)
-    margins = [each.margin for each in found]
-    assert margins == sorted(margins, reverse=True) and all(margin > 0 for margin in margins)
+    order_of = [(each.label_probability, -each.margin) for each in found]
+    assert order_of == sorted(order_of) and all(each.margin > 0 for each in found)
     for each in found:
         row, own = probabilities[each.row], probabilities[labels == each.suggested, each.suggested]
         assert each.suggested != labels[each.row]
