@@ -78,7 +78,8 @@ def provenance(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> d
     """Return the attempt that says where each picture is from, by sha256.
 
     Of all URLs that gave the same bytes it is one with a demanded licence, then one whose licence
-    is known, then the best ranked; which of them came first over the network says nothing.
+    is known, then one of the first day, so that a top-up changes nothing that was, then the best
+    ranked. Which of them came first over the network says nothing.
     """
     best: dict[str, Attempt] = {}
     for attempt in attempts:
@@ -88,10 +89,16 @@ def provenance(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> d
     return best
 
 
-def _standing(attempt: Attempt, demanded: Collection[str]) -> tuple[bool, bool, int, str, str, str]:
-    is_refused, is_unknown = not is_licensed(attempt.licence, demanded), attempt.licence is None
-    place = attempt.rank, attempt.engine, attempt.query, attempt.source_url
-    return is_refused, is_unknown, *place
+def _standing(attempt: Attempt, demanded: Collection[str]) -> tuple[Any, ...]:
+    return (
+        not is_licensed(attempt.licence, demanded),
+        attempt.licence is None,
+        attempt.time[: len("2026-01-01")],
+        attempt.rank,
+        attempt.engine,
+        attempt.query,
+        attempt.source_url,
+    )
 
 
 def last_words(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> dict[str, Attempt]:

@@ -857,6 +857,14 @@ def test_a_fault_of_ours_ends_the_crawl_at_once(
     assert threading.active_count() < 20
 
 
+def test_the_last_line_has_the_top_three_reasons() -> None:
+    refused = {"robots": 1, "http-404": 20, "too-small": 3, "tls": 2}
+    line = crawl.last_line("kathak", {"asked": 600, "stored": 574, "refused": refused}, 61.25)
+    assert line == (
+        "kathak: asked 600, stored 574, refused 26 (http-404 20, too-small 3, tls 2), 61.2 s"
+    )
+
+
 def test_progress_is_plain_lines_where_there_is_no_terminal(
     world: World, run: Callable[..., Crawled], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,23 @@ def test_where_a_picture_is_from_does_not_depend_on_luck() -> None:
         assert sorted(one.source_url for one in provenance(order).values()) == ["c", "e"]
 
 
+def test_where_a_picture_is_from_stays_when_more_is_found() -> None:
+    found = attempt("first", b"1", rank=30, time="2026-01-01T23:59:59+00:00")
+    later = [
+        attempt("better", b"1", rank=1, outcome="duplicate", time="2026-01-02T00:00:00+00:00"),
+        attempt("by", b"1", rank=9, licence="by", outcome="duplicate", time="2026-01-03"),
+        attempt("cc0", b"1", rank=40, licence="cc0", outcome="duplicate", time="2026-01-04"),
+    ]
+
+    def source(attempts: list[Attempt], *demanded: str) -> str:
+        (one,) = provenance(attempts, demanded).values()
+        return one.source_url
+
+    assert source([found, later[0]]) == "first"
+    assert source([found, *later]) == "by", "a licence is worth a change"
+    assert source([found, *later], "cc0") == "cc0"
+
+
 def test_lines_of_an_older_or_newer_kalai(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     told = {"dance": "d", "engine": "e", "query": "q", "rank": 1, "source_url": "u", "later": 1}
