@@ -123,3 +123,11 @@ def test_reports_are_kept_by_git_and_data_by_dvc() -> None:
             path, options = next(iter(entry.items()))
             assert "/reports/" in path and options["cache"] is False
         assert not any("/reports" in path for path in paths(do.get("outs", [])))
+
+
+def test_pictures_of_samples_never_go_into_git() -> None:
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    outs = [path for stage in STAGES for path in paths(body(stage).get("outs", []))]
+    sheets = [Path(path).name for path in outs if path.endswith(".png")]
+    assert {"classes.png", "duplicates.png", "top_losses.png"} <= set(sheets)
+    assert {f"/data/*/{name}" for name in sheets} | {"/report.html"} <= set(ignored)
