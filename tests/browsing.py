@@ -92,7 +92,7 @@ def tabs(browser: Browser) -> Iterator[Tabs]:
     yield opened
     for context in browser.contexts:
         context.close()
-    assert opened.errors == []
+    assert not opened.errors, opened.errors
 
 
 def faults(page: Page) -> list[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+import yaml
 from click.testing import CliRunner
 from PIL import Image, ImageOps
 
@@ -20,6 +24,7 @@ from pipeline.evaluate import PREDICTIONS
 from pipeline.ledger import Attempt, Ledger
 from pipeline.samples import dataset_folder, write_rejected
 from pipeline.suspects import SUSPECTS
+from tests.conftest import ROOT
 from tests.tables import encoded, picture, write
 
 NAME = "stage"
@@ -106,7 +111,7 @@ def write_judged() -> None:
             | {"label_probability": own, "loss": 5 - own * 6, "top3": [predicted, *labels[:2]]}
         )
         if predicted == wrong:
-            chances = {
+            chances: dict[str, object] = {
                 "label_probability": own,
                 "suggested_probability": sure,
                 "margin": sure - own,
@@ -150,3 +155,34 @@ def write_refused() -> None:
 def sha256(path: str | Path) -> str:
     """Return the content id of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the drawn dataset once; every test has a copy."""
+    root = tmp_path_factory.mktemp("made")
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+    def project(**changes: Any) -> Path:
+        for dotted, value in changes.items():
+            section, name = dotted.split(".")
+            values[section][name] = value
+        text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
+        (root / "params.yaml").write_text(text, encoding="utf-8")
+        return root
+
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        return write_stage(project)
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture
+def stage(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enter a copy of the project with the drawn dataset."""
+    root = tmp_path / "project"
+    shutil.copytree(made, root, symlinks=True)
+    monkeypatch.chdir(root)
+    return root

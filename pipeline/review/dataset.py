@@ -22,7 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.marked import read_marked
 from pipeline.params import PARAMS, load_params, section
 from pipeline.review import tabs
-from pipeline.review.ahead import LOCK, Ahead, ahead_of
+from pipeline.review.ahead import LOCK, STAGES, Ahead, ahead_of
 from pipeline.review.decided import Decided, Stamp, stamp_of
 from pipeline.review.index import index_of
 from pipeline.review.pictures import Pictures
@@ -207,7 +207,9 @@ class Reviewed:
         )
 
     def ahead(self) -> Ahead:
-        """Return what the next `dvc repro` does. Raises PipelineError before dedupe has run."""
+        """Return what the next `dvc repro` does to this dataset."""
+        if not all((self.folder / name).exists() for name in FILES[:3]):
+            return Ahead(list(STAGES), "all stages, nothing has run yet")
         known = self.decided.known()
         files: list[str | Path] = [*FILES, LOCK.absolute(), PARAMS.absolute()]
 
