@@ -99,7 +99,8 @@ def write_judged() -> None:
     """Write predictions, every third one wrong, and suspects: a model need not run for that."""
     labels = list(LABELS)
     held = [row for row in split_rows() if row["part"] in ("valid", "test")]
-    predictions, suspects = [], []
+    predictions: list[dict[str, object]] = []
+    suspects: list[dict[str, object]] = []
     for number, each in enumerate(held):
         wrong = labels[(labels.index(each["label"]) + 1) % 3]
         predicted = wrong if number % 3 == 0 else each["label"]
@@ -111,7 +112,7 @@ def write_judged() -> None:
             | {"label_probability": own, "loss": 5 - own * 6, "top3": [predicted, *labels[:2]]}
         )
         if predicted == wrong:
-            chances: dict[str, object] = {
+            chances = {
                 "label_probability": own,
                 "suggested_probability": sure,
                 "margin": sure - own,
