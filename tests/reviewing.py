@@ -112,7 +112,7 @@ def write_judged() -> None:
             | {"label_probability": own, "loss": 5 - own * 6, "top3": [predicted, *labels[:2]]}
         )
         if predicted == wrong:
-            chances = {
+            chances: dict[str, object] = {
                 "label_probability": own,
                 "suggested_probability": sure,
                 "margin": sure - own,
