@@ -1,7 +1,7 @@
 // The bar that says what has been decided, and what the next `dvc repro` will do with it.
 
 import { get } from "./api.js";
-import { count, make } from "./dom.js";
+import { count, make, number } from "./dom.js";
 
 const WAIT_MS = 400;  // the split is made once for a burst of decisions
 const $ = (id) => document.getElementById(id);
@@ -13,7 +13,7 @@ export class Standing {
   }
 
   tell(state) {
-    const actions = Object.entries(state.by_action).map(([name, n]) => `${n} ${name}`);
+    const actions = Object.entries(state.by_action).map(([name, n]) => `${number(n)} ${name}`);
     this.words = state.pictures ? `${count(state.pictures, "picture")} decided: ${actions.join(" · ")}`
       : "Nothing decided yet.";
     this.write();
@@ -37,7 +37,7 @@ export class Standing {
       return;
     }
     const { valid = 0, test = 0 } = next.touching;
-    const held = [valid && `${valid} in valid`, test && `${test} in test`].filter(Boolean);
+    const held = [valid && `${number(valid)} in valid`, test && `${number(test)} in test`].filter(Boolean);
     this.touched = held.length ? `${held.join(", ")}, counted apart` : "";
     this.write();
     $("flatters").hidden = !held.length;
