@@ -37,6 +37,12 @@ def served(page: LocalPage) -> Iterator[str]:
             thread.join()
 
 
+def chromium_path() -> str | None:
+    """Return where the system's Chromium is; None where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
 class Tabs:
     """Opens tabs, and keeps what goes wrong in them in `errors`.
 
@@ -75,7 +81,7 @@ class Tabs:
 @pytest.fixture(scope="module")  # of a module: while it lives, its thread can run no other loop
 def browser() -> Iterator[Browser]:
     """Give a headless Chromium, the system's; skip where there is none."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = chromium_path()
     if chromium is None:
         pytest.skip("no chromium: apt install chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")

@@ -1,0 +1,84 @@
+"""How soon the review page shows its first row, with many pictures, in a real Chromium.
+
+    python tests/benchmarks/review.py                     10,000 drawn pictures
+    python tests/benchmarks/review.py --check             the same, failing above the goal
+    python tests/benchmarks/review.py --pictures 100000
+
+The clock runs from the address being entered, in a window of its own with nothing cached, until
+the first row's pictures are painted; the server is warm or new as said. Medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+GOAL_S = 2.0
+WINDOW = {"width": 1280, "height": 800}
+
+
+def make_project(pictures: int) -> None:
+    """Write a dataset of drawn pictures, all different, into the current folder."""
+    from tests.tables import drawn, encoded, sample, write
+
+    (Path("params.yaml")).write_bytes((ROOT / "params.yaml").read_bytes())
+    images = [{"bytes": encoded(drawn(n, (320, 240))), "path": f"{n}.jpg"} for n in range(64)]
+    rows = [sample(n, f"class {n % 40:02}", image=images[n % 64]) for n in range(pictures)]
+    write("dances", rows)
+
+
+def first_row_s(rounds: int) -> list[float]:
+    """Open the page anew `rounds` times; return the seconds of each."""
+    from playwright.sync_api import sync_playwright
+
+    from pipeline.review.page import make_page
+    from tests.browsing import ARGUMENTS, chromium_path, served
+
+    found = []
+    with sync_playwright() as playwright, served(make_page(["dances"], "benchmark")) as url:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
+        for _ in range(rounds):
+            page = browser.new_context(viewport=WINDOW).new_page()
+            began = time.perf_counter()
+            page.goto(f"{url}/#all")
+            page.wait_for_function(
+                "() => { const found = [...document.querySelectorAll('.item img')].slice(0, 5);"
+                " return found.length === 5 && found.every((one) => one.naturalWidth > 0); }"
+            )
+            found.append(time.perf_counter() - began)
+            page.context.close()
+        browser.close()
+    return found
+
+
+@click.command(help=__doc__)
+@click.option("--pictures", default=10_000, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--check", is_flag=True, help="Fail above the goal.")
+def main(pictures: int, rounds: int, check: bool) -> None:
+    """Measure."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        make_project(pictures)
+        cold, *warm = first_row_s(1 + rounds)
+        os.chdir(ROOT)
+    click.echo("| pictures | server | first row |\n| ---: | --- | ---: |")
+    click.echo(f"| {pictures} | new | {cold:.2f} s |")
+    click.echo(f"| {pictures} | warm | {statistics.median(warm):.2f} s |")
+    worst = max(cold, statistics.median(warm))
+    click.echo(f"first row of {pictures} after {worst:.2f} s (goal {GOAL_S:.0f} s)")
+    if check and worst > GOAL_S:
+        raise click.ClickException(f"{worst:.2f} s is above {GOAL_S}")
+
+
+if __name__ == "__main__":
+    main()
