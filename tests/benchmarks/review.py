@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 GOAL_S = 2.0
-WINDOW = {"width": 1280, "height": 800}
+WINDOW: Any = {"width": 1280, "height": 800}
 
 
 def make_project(pictures: int) -> None:
