@@ -81,7 +81,8 @@ def test_without_a_checkout_the_package_and_its_settings_are_copied(
     files = project_files()
     assert {"dvc.yaml", "params.yaml", "data/dances/decisions.csv"} <= set(files)
     assert files["pipeline/demo/world.py"] == package / "demo" / "world.py"
-    assert {path.suffix for path in files.values()} <= {".py", ".yaml", ".csv", ".html", ".css"}
+    kinds = {path.suffix for path in files.values()}
+    assert {".py", ".html", ".css", ".js"} <= kinds and ".pyc" not in kinds
     monkeypatch.setattr(scratch, "SETTINGS", (package.parent,))
     with pytest.raises(PipelineError, match=r"no dvc\.yaml"):
         project_files()
