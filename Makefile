@@ -28,7 +28,7 @@ test: $(VENV)/installed-test browser
 	ruff check
 	ruff format --check
 	mypy
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The pages are tested in a real Chromium: Debian's, where this user may install it.
 browser:

@@ -50,9 +50,10 @@ def test_the_counts_are_those_of_the_split(project: Project) -> None:
     assert sum(int(row["out"]) for row in table_of) == 2
     assert (table_of[0]["name"], table_of[0]["romanised"]) == ("A", "āy")
     for chart in ("classes.png", "groups.png"):
-        assert Image.open(folder / "reports/split" / chart).size > (300, 100)
-    sheet = Image.open(folder / "classes.png")
-    assert 8 * CELL < sheet.width < 10 * CELL and 2 * CELL < sheet.height < 3 * CELL
+        with Image.open(folder / "reports/split" / chart) as drawn:
+            assert drawn.size > (300, 100)
+    with Image.open(folder / "classes.png") as sheet:
+        assert 8 * CELL < sheet.width < 10 * CELL and 2 * CELL < sheet.height < 3 * CELL
     assert (folder / "duplicates.png").exists()
     first = {path: path.read_bytes() for path in folder.rglob("*.png")}
     assert CliRunner().invoke(split.main, ["birds"]).exit_code == 0

@@ -35,8 +35,6 @@ from tests.test_collect import picture, store, tell
 from tests.test_convert import TEST, TRAIN, WRONG, pen
 from tests.test_pairs import clustered, constant_bits, lopsided_bits, uniform
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 ProjectMaker = Callable[..., Path]
 
 

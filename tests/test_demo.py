@@ -14,8 +14,6 @@ from click.testing import CliRunner, Result
 
 from pipeline.demo.run import main
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def demo(
     folder: Path, *arguments: str, env: dict[str, str] | None = None

@@ -28,7 +28,6 @@ from pipeline.demo.world import INTRANET, Url
 from pipeline.errors import Rejected
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.xdist_group("demo found")  # one run of the stages serves all
 UP_TO_DEDUPE = ["collect", "fetch tamil", "convert tamil", "dedupe dances", "dedupe tamil"]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end to end")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass

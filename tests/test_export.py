@@ -42,7 +42,10 @@ def modelled(root: Path, **changes: Any) -> Card:
     torch.manual_seed(0)
     classes = tuple(ClassName(shape, shape.title()) for shape in SHAPES)
     card = Card(classes, View(32, 1, "pad"), (0.2,), (0.3,), temperature=0.5, **changes)
-    save_model(root / "data" / "shapes" / "model", build(4, channels=1), card)
+    network = build(4, channels=1)
+    last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    torch.nn.init.normal_(last.weight, std=0.1)
+    save_model(root / "data" / "shapes" / "model", network, card)
     return card
 
 

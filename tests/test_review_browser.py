@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 __all__ = ["browser", "made", "stage", "tabs"]  # fixtures
-pytestmark = pytest.mark.xdist_group("browser")
 
 PATH = Path("data") / NAME / "decisions.csv"
 WHO = "Anna <anna@example.org>"
