@@ -40,7 +40,7 @@ def test_every_kind_has_its_sheet(project: Callable[..., Path]) -> None:
     assert result.exit_code == 0, result.output
     folder = Path("data/birds/cache/sheets")
     assert result.output == f"3 sheets in {folder}\n"
-    drawn_sheet = Image.open(folder / "near-duplicate-01.png")
+    drawn_sheet = Image.open(folder / "near-duplicate-01.png").copy()
     assert drawn_sheet.height == SIDE + CAPTION + 8, "one line of pairs"
     left, right = (
         np.asarray(drawn_sheet.crop((x, 0, x + SIDE, 100)).convert("L"), dtype=float)
@@ -50,7 +50,7 @@ def test_every_kind_has_its_sheet(project: Callable[..., Path]) -> None:
     assert np.asarray(drawn_sheet.crop((0, SIDE, SIDE, SIDE + CAPTION))).min() < 100, "names"
     draw_duplicates(Path("all.png"), "birds")
     line = HEADING + SIDE + CAPTION + 8
-    assert Image.open("all.png").size == (drawn_sheet.width, 3 * line), "a line a kind"
+    assert Image.open("all.png").copy().size == (drawn_sheet.width, 3 * line), "a line a kind"
 
 
 def test_nothing_alike_is_said_on_the_sheet(project: Callable[..., Path]) -> None:
