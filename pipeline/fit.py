@@ -123,6 +123,7 @@ class Fitting:
                 why = str(error).splitlines()[0]
             # outside of the handler: the error's frames hold the memory
             self.learner._end_cleanup()
+            self.learner.loss_grad = None  # fastai keeps it, and with it all of a batch's graph
             self.learner.model = model  # it may have ended while an average was judged
             if self.learner.dls.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -333,7 +333,6 @@ train("many", Train(batch_size=240, **rest))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
-@pytest.mark.xfail(reason="oneDNN may keep the address space of the batch that did not fit")
 def test_out_of_memory_a_batch_comes_in_parts_and_a_step_sees_all_of_it(project: Project) -> None:
     root = project()
     write_world(root, "few", {shape: {"train": 2} for shape in SHAPES})
