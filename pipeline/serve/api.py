@@ -7,25 +7,28 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi import Path as InPath
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from pipeline.bitmap import encode_png
 from pipeline.network import ClassName
-from pipeline.pages.guard import TOKEN_HEADER, capped
+from pipeline.pages.answers import (
+    PICTURE_ANSWER,
+    TOKEN,
+    ContentId,
+    picture_answer,
+    refusals,
+)
+from pipeline.pages.guard import capped
 from pipeline.serve.served import Seen, Served, png_of
 
 MAX_STROKES_BODY = 2_000_000  # bytes; MAX_POINTS with all their digits
 MAX_STROKES, MAX_POINTS = 500, 20_000  # a letter has 1 to 5 of 20 to 200
-FOR_EVER = "private, max-age=31536000, immutable"  # what a content id names never changes
 
 Coordinate = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
 Point = Annotated[list[Coordinate], Field(min_length=2, max_length=2)]
 Stroke = Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS)]
-ContentId = Annotated[str, InPath(pattern="^[0-9a-f]{64}$")]
 
 
 class Strokes(BaseModel):
@@ -102,12 +105,6 @@ class Model(BaseModel):
     size: int = Field(description="Pixels of a side of what the network sees.")
 
 
-class Problem(BaseModel):
-    """Why there is no answer, in a line."""
-
-    error: str
-
-
 class StrokesRoute(APIRoute):
     """A route whose body is read up to MAX_STROKES_BODY: JSON takes 30 times its bytes."""
 
@@ -128,17 +125,7 @@ async def whole_body(request: Request) -> bytes:
     return await request.body()
 
 
-TOKEN = APIKeyHeader(name=TOKEN_HEADER, auto_error=False)  # the guard judges it; this documents it
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": why}
-    for status, why in {
-        400: "Not JSON, or not HTTP",
-        403: f"No {TOKEN_HEADER}, or from another page",
-        413: "Too many bytes",
-        421: "Not this host",
-        422: "Refused, with the reason",
-    }.items()
-}
+POST_REFUSALS = refusals(400, 403, 413, 421, 422)
 PICTURE_BODY = {
     "requestBody": {
         "required": True,
@@ -165,24 +152,19 @@ def api(served: Served) -> APIRouter:
     @router.get(
         "/samples/{content_id}",
         response_class=Response,
-        responses=refusals(403, 421, 422)
-        | {
-            200: {"content": {"image/png": {}, "image/jpeg": {}}},
-            404: {"model": Problem, "description": "Not one of those that `classes` names"},
-        },
+        responses=refusals(403, 404, 421, 422) | PICTURE_ANSWER,
     )
     def sample(content_id: ContentId) -> Response:
         """Give a sample picture that `classes` names."""
         data = served.pictures.get(content_id)
         if data is None:
             raise HTTPException(404, "no such sample is shown")
-        kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-        return Response(data, media_type=kind, headers={"Cache-Control": FOR_EVER})
+        return picture_answer(data)
 
     @router.post(
         "/picture",
         dependencies=[Depends(TOKEN)],
-        responses=REFUSALS,
+        responses=POST_REFUSALS,
         openapi_extra=PICTURE_BODY,
     )
     def picture(data: Annotated[bytes, Depends(whole_body)], wish: Wished) -> Answer:
@@ -211,14 +193,9 @@ def add_strokes(router: APIRouter, served: Served) -> None:
         strokes,
         methods=["POST"],
         dependencies=[Depends(TOKEN)],
-        responses=REFUSALS,
+        responses=POST_REFUSALS,
         route_class_override=StrokesRoute,
     )
-
-
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of some refusals."""
-    return {status: REFUSALS[status] for status in statuses}
 
 
 def names(known: ClassName) -> dict[str, str | None]:

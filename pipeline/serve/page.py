@@ -8,9 +8,10 @@ from pathlib import Path
 from fastapi.responses import HTMLResponse
 
 from pipeline.network import ClassName
+from pipeline.pages.answers import refusals
 from pipeline.pages.guard import TOKEN_HEADER
 from pipeline.pages.local import LocalPage
-from pipeline.serve.api import Model, api, refusals
+from pipeline.serve.api import Model, api
 from pipeline.serve.served import Served
 
 ABOUT = f"""What `kalai serve` shows, for scripts. A POST carries the token in `{TOKEN_HEADER}`;
