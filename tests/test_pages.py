@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import Request
 
 from pipeline.errors import PipelineError, Rejected
 from pipeline.pages.guard import ANSWER_HEADERS, TOKEN_HEADER
 from pipeline.pages.local import LocalPage, serve
+from tests.browsing import served
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +43,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> LocalPage:
 @pytest.fixture(scope="module")
 def url(page: LocalPage) -> Iterator[str]:
     """Serve the page on a port of its own."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(page.asgi, log_level="error", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with served(page) as address:
+        yield address
 
 
 def test_a_page_is_rendered_escaped_with_every_header(page: LocalPage, url: str) -> None:
