@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import sys
 import time
@@ -125,7 +124,6 @@ class Fitting:
             # outside of the handler: the error's frames hold the memory
             self.learner._end_cleanup()
             self.learner.loss_grad = None  # fastai keeps it, and with it all of a batch's graph
-            gc.collect()  # what its frames held in circles
             self.learner.model = model  # it may have ended while an average was judged
             if self.learner.dls.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -339,13 +339,12 @@ def test_out_of_memory_a_batch_comes_in_parts_and_a_step_sees_all_of_it(project:
     write_world(root, "many", {shape: {"train": 60, "valid": 1} for shape in SHAPES})
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", STARVED],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # glibc keeps what is freed for itself, and oneDNN then finds no room: give it all back
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode == -signal.SIGSEGV:
-        pytest.xfail("oneDNN itself fell over for want of memory")
     assert done.returncode == 0, done.stderr
     assert re.search(r"out of memory: \d+ at a time, 240 a step", done.stderr)
     assert read_json(root / "data" / "many" / "reports" / "train.json")["stage_2"]["epochs"] == 1
