@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,14 +19,12 @@ from pipeline.duplicates import Ints
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_csv
 from pipeline.groups import origins_of
-from pipeline.images import content_id
-from pipeline.intake import in_order, picture_files, shown
+from pipeline.hashes import BOTH, hash_files
+from pipeline.intake import picture_files, shown
 from pipeline.leaks import Audit, residual_method
 from pipeline.links import Links, links_of
 from pipeline.marked import read_marked
 from pipeline.params import Dedupe, load_params, section
-from pipeline.phash import phash_both
-from pipeline.progress import Progress
 from pipeline.samples import dataset_folder
 
 TRAIN = ("train", "training", "trn")  # what people call it
@@ -85,7 +82,7 @@ def pictures_in(folder: Path, *, within: int = 10, perhaps: int = 12, group: str
     )
 
 
-Read = tuple[str, str, str, tuple[int, int]]  # part, path in it, content id, both hashes
+Read = tuple[str, str, str, list[int]]  # part, path in it, content id, both hashes
 
 
 def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
@@ -96,32 +93,16 @@ def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
         if part.is_dir() and part.name[0] != "."
         for path in picture_files(part)
     ]
+    contents, hashes = hash_files([path for _, path in files], BOTH)
     unreadable: Counter[str] = Counter()
     read: list[Read] = []
-    known: dict[str, tuple[int, int]] = {}
-    hashed = in_order(lambda file: _hashed(file[1], known), files, os.cpu_count() or 1)
-    with Progress("read", total=len(files)) as progress:
-        for (part, path), found in zip(files, hashed, strict=True):
-            progress.advance()
-            if isinstance(found, Rejected):
-                unreadable[found.reason] += 1
-            else:
-                read.append((part, shown(path.relative_to(folder / part)), *found))
+    for (part, path), (content, _) in zip(files, contents, strict=True):
+        found = hashes[content]
+        if isinstance(found, Rejected):
+            unreadable[found.reason] += 1
+        else:
+            read.append((part, shown(path.relative_to(folder / part)), content, found))
     return read, dict(sorted(unreadable.items()))
-
-
-def _hashed(
-    path: Path, known: dict[str, tuple[int, int]]
-) -> tuple[str, tuple[int, int]] | Rejected:
-    """Return a file's content id and hashes; bytes that are `known` are not decoded again."""
-    data = path.read_bytes()
-    content = content_id(data)
-    try:
-        if content not in known:  # two threads may find the same at once: a decode too many
-            known[content] = phash_both(data)
-        return content, known[content]
-    except Rejected as refusal:
-        return refusal
 
 
 def _numbered(matches: Sequence[re.Match[str] | None]) -> Ints:

@@ -14,10 +14,11 @@ import click
 from pipeline.cluster import workers
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
-from pipeline.intake import Picture, Tally, in_order, picture_files, shown, take_in
+from pipeline.intake import Picture, Tally, picture_files, shown, take_in
 from pipeline.ledger import Attempt, is_licensed, last_words, provenance, read_ledger
 from pipeline.params import load_params
 from pipeline.picture_shards import pictures_on
+from pipeline.pools import in_order
 from pipeline.progress import Progress
 from pipeline.samples import (
     dataset_folder,

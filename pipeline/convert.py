@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ from pipeline.handwriting import Converted, Converter, Drawing
 from pipeline.layout import Labels, Letter, choose, letter_of, walk
 from pipeline.letter_shards import LETTERS, converted_on
 from pipeline.params import Convert, load_params, section
+from pipeline.pools import in_processes
 from pipeline.progress import Progress
 from pipeline.samples import (
     dataset_folder,
@@ -198,51 +195,32 @@ def convert(
 
 
 Batch = tuple[Part, str, list[Letter]]
-Pending = tuple[Part, str, Future[Converted]]
 
 
 def _converted(
     batches: Iterable[Batch], drawing: Drawing, processes: int
 ) -> Iterator[tuple[Part, str, Converted]]:
-    """Convert batches in their order, here or in processes, a few of them ahead."""
-    if not processes:
-        converter = Converter(drawing)
-        for part, name, letters in batches:
-            yield part, name, converter.convert(letters)
-        return
-    waiting: deque[Pending] = deque()
-    with ProcessPoolExecutor(processes, initializer=_start, initargs=(drawing,)) as pool:
-        try:
-            for part, name, letters in batches:
-                waiting.append((part, name, pool.submit(_work, letters)))
-                if len(waiting) > 3 * processes:
-                    yield _result(waiting.popleft())
-            yield from map(_result, waiting)
-        except BrokenProcessPool as error:
-            raise PipelineError(f"a converting process died: {error}") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    """Convert batches in their order, here or in processes."""
+    taken: deque[tuple[Part, str]] = deque()
 
+    def letters() -> Iterator[list[Letter]]:
+        for part, name, batch in batches:
+            taken.append((part, name))
+            yield batch
 
-def _result(pending: Pending) -> tuple[Part, str, Converted]:
-    part, name, future = pending
-    return part, name, future.result()
+    if processes:
+        found = in_processes(_work, letters(), processes, _start, drawing)
+    else:
+        found = map(Converter(drawing).convert, letters())
+    for converted in found:
+        yield *taken.popleft(), converted
 
 
 _converters: list[Converter] = []  # of this process, made once: its pen takes 30 ms to table
 
 
 def _start(drawing: Drawing) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _converters.append(Converter(drawing))
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that waits for it was killed: nobody else would."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(letters: list[Letter]) -> Converted:

@@ -31,9 +31,13 @@ class Rejected(Exception):  # noqa: N818  (a verdict on one item, not a failure 
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
+        super().__init__(reason, detail)  # both, so that it can cross to another process
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        """Return "reason: detail"."""
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 class Stage(click.Command):

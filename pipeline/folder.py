@@ -13,9 +13,10 @@ import click
 from pipeline.downloads import Downloads
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
-from pipeline.intake import Picture, Tally, in_order, shown, take_in
+from pipeline.intake import Picture, Tally, shown, take_in
 from pipeline.listing import Entry, listed
 from pipeline.params import Folder, load_params, section
+from pipeline.pools import in_order
 from pipeline.progress import Progress
 from pipeline.samples import (
     dataset_folder,

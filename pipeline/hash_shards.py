@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from pipeline.cluster import Cluster
-from pipeline.hashes import Kind, Known, hashed, ids_of, known_from, pictures, table_of
+from pipeline.hashes import Kind, Known, hashed, ids_of, known_from, pictures, sound, table_of
 from pipeline.progress import Progress
 from pipeline.samples import samples_path
 from pipeline.shards import (
@@ -78,6 +78,6 @@ def hash_shard(shard: str, row_group: RowGroup, wanted: set[str], kind: Kind) ->
     """Hash the wanted contents of a row group on a worker into a shard, and return it."""
     file, group = row_group
     with opened(file) as source:
-        found = [hashed(file, kind, picture) for picture in pictures(source, [group], wanted)]
-    write_shard(shard, table_of(dict(found), kind))
+        found = (hashed(kind, picture) for picture in pictures(source, [group], wanted))
+        write_shard(shard, table_of(dict(sound(found, file)), kind))
     return shard

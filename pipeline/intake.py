@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.errors import Rejected
 from pipeline.images import EXTENSIONS, MAX_PIXELS, Normalised, content_id, normalise
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -109,22 +105,6 @@ def files_and_links(folder: Path) -> list[Path]:
         if (path.is_file() or path.is_symlink())
         and not any(part[0] == "." for part in path.relative_to(folder).parts)
     )
-
-
-def in_order(function: Callable[[In], Out], items: Iterable[In], threads: int) -> Iterator[Out]:
-    """Map with threads, in the order of `items`, holding few results at a time."""
-    ahead: deque[Future[Out]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                ahead.append(pool.submit(function, item))
-                if len(ahead) > 4 * threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 def shown(name: object) -> str:

@@ -19,9 +19,10 @@ from PIL import Image, ImageOps
 from pipeline import hashes
 from pipeline.dedupe import SCHEMA, main
 from pipeline.duplicates import contents_of
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, Rejected
 from pipeline.files import read_json
-from pipeline.hashes import BOTH, PHASH, cache_path, hashes_of
+from pipeline.hashes import BOTH, PHASH, cache_path, hash_all, hash_files, hashes_of
+from pipeline.images import content_id
 from pipeline.intake import picture_files, take_in
 from pipeline.links import Links, crop_links, links_of, links_table, read_links, write_links
 from pipeline.pairs import Pairs
@@ -158,6 +159,24 @@ def test_a_second_run_decodes_only_what_is_new(
     assert (both[3][1] ^ int(str(imagehash.phash(ImageOps.mirror(image))), 16)).bit_count() <= 4
     samples.unlink()
     assert hashes_of("birds", ids) == both, "all are known"
+
+
+def test_processes_hash_as_threads_do(tmp_path: Path) -> None:
+    encoded_ = [encoded(drawn(n)) for n in range(70)] + [b"no picture", encoded(drawn(70))[:900]]
+    pictures = [(content_id(data), data) for data in encoded_]
+    for kind in (PHASH, BOTH):
+        alone = list(hash_all(pictures, kind._replace(many=1000), len(pictures)))
+        shared = list(hash_all(pictures, kind._replace(many=1), len(pictures)))
+        assert [name for name, _ in shared] == [name for name, _ in pictures]
+        assert [str(found) for _, found in shared] == [str(found) for _, found in alone]
+        assert alone[5][1] == list(kind.compute(encoded_[5]))
+        assert all(isinstance(found, Rejected) for _, found in shared[70:])
+
+    for number, data in enumerate([*encoded_, encoded_[0]]):
+        (tmp_path / f"{number:02}").write_bytes(data)
+    read, found = hash_files(sorted(tmp_path.iterdir()), PHASH._replace(many=1))
+    assert read == [(content_id(data), len(data)) for data in [*encoded_, encoded_[0]]]
+    assert found.keys() == {name for name, _ in pictures}, "the same bytes are decoded once"
 
 
 def test_another_policy_or_a_damaged_cache_is_hashed_anew(project: Callable[..., Path]) -> None:

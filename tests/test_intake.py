@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from pipeline.errors import Rejected
 from pipeline.images import content_id, verify
-from pipeline.intake import Picture, Tally, in_order, picture_files, shown, take_in
+from pipeline.intake import Picture, Tally, picture_files, shown, take_in
 from pipeline.samples import COLUMNS
 from tests.test_images import drawn, encoded
 
@@ -74,38 +69,3 @@ def test_hidden_files_are_none_of_ours(tmp_path: Path) -> None:
 
 def test_a_name_in_another_encoding_is_shown() -> None:
     assert shown(Path(os.fsdecode(b"T\xe4nzerin.jpg"))) == "T\ufffdnzerin.jpg"
-
-
-def test_threads_keep_the_order_and_hold_little() -> None:
-    running, most, lock = 0, 0, threading.Lock()
-
-    def work(number: int) -> int:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.001 * (number % 3))
-        with lock:
-            running -= 1
-        return number
-
-    taken = 0
-
-    def items() -> Any:
-        nonlocal taken
-        for number in range(200):
-            taken = number
-            yield number
-
-    for number in in_order(work, items(), 4):
-        assert taken - number <= 4 * 4 + 1
-    assert number == 199
-    assert 1 < most <= 4
-
-    def fail(number: int) -> int:
-        if number == 5:
-            raise ValueError("five")
-        return number
-
-    with pytest.raises(ValueError, match="five"):
-        list(in_order(fail, range(100), 4))

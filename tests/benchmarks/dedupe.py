@@ -76,14 +76,13 @@ class Clock:
 
 
 def hash_ours(folder: Path) -> Result:
-    from pipeline.intake import in_order
-    from pipeline.phash import phash
+    from pipeline.hashes import PHASH, hash_files
 
     files = files_in(folder)
-    phash(files[0].read_bytes())  # imports
+    PHASH.compute(files[0].read_bytes())  # imports
     clock = Clock()
-    found = list(in_order(lambda path: phash(path.read_bytes()), files, WORKERS))
-    return clock.read() | {"hashes": found}
+    contents, hashes = hash_files(files, PHASH)
+    return clock.read() | {"hashes": [hashes[name][0] for name, _ in contents]}
 
 
 def hash_naive(folder: Path) -> Result:
@@ -158,25 +157,14 @@ def whole_ours(folder: Path) -> Result:
     import pyarrow as pa
 
     from pipeline.duplicates import components, contents_of, mark
-    from pipeline.images import content_id
-    from pipeline.intake import in_order
+    from pipeline.hashes import PHASH, hash_files
     from pipeline.links import links_of
-    from pipeline.phash import phash
 
     files = files_in(folder)
-    phash(files[0].read_bytes())
+    PHASH.compute(files[0].read_bytes())
     clock = Clock()
-
-    hash_of: dict[str, int] = {}
-
-    def read(path: Path) -> tuple[str, int]:
-        data = path.read_bytes()
-        name = content_id(data)
-        if name not in hash_of:  # the same bytes are decoded once
-            hash_of[name] = phash(data)
-        return name, len(data)
-
-    ids, sizes = zip(*in_order(read, files, WORKERS), strict=True)
+    read, hash_of = hash_files(files, PHASH)
+    ids, sizes = zip(*read, strict=True)
     nothing = [None] * len(files)
     samples = pa.table(
         {
@@ -192,7 +180,7 @@ def whole_ours(folder: Path) -> Result:
         }
     )
     contents = contents_of(samples)
-    values = np.array([hash_of[name] for name in contents.ids], np.uint64)
+    values = np.array([hash_of[name][0] for name in contents.ids], np.uint64)
     links = links_of(values, None, WITHIN, 0)
     marks = mark(samples, contents, links.near, WITHIN)
     components(len(contents.ids), links.near.a, links.near.b)
