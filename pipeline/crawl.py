@@ -163,9 +163,9 @@ def _note(progress: Progress) -> Any:
 
 
 def top(reasons: dict[str, int], count: int = 3) -> str:
-    """Return the most frequent reasons as text: "http-404 20, too-small 10"."""
-    named = Counter(reasons).most_common(count)
-    return ", ".join(f"{reason} {number}" for reason, number in named)
+    """Return the most frequent reasons as text: "http-404 20, too-small 10, ..."."""
+    named = [f"{reason} {number}" for reason, number in Counter(reasons).most_common(count)]
+    return ", ".join([*named, "..."] if len(reasons) > count else named)
 
 
 def last_line(dance: str, result: dict[str, Any], seconds: float) -> str:

@@ -53,7 +53,10 @@ class _Folders(Mapping[str, bytes]):
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)  # which parse refuses
+        data = file.read(MAX_BYTES + 1)  # which parse refuses
+    if b"\0" in data:  # in no text, and in every tar and picture
+        raise Rejected("corrupt", "not a text; of an archive, give the pen files in it")
+    return data
 
 
 def read_pen_file(path: Path, include: Path | None = None) -> PenFile:

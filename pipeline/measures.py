@@ -99,14 +99,20 @@ def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> Floa
 def fit_temperature(logits: NDArray[np.floating[Any]], actual: Ints) -> float:
     """Return the temperature that gives the least cross-entropy (Guo et al. 2017).
 
-    Between 1/20 and 20, by golden section on its logarithm: the loss has one minimum there.
-    1 where there is nothing to fit on.
+    Against n pictures and one more that is of all classes alike, or a few pictures that are all
+    right would make the model infinitely sure (Platt 1999 has such targets). Between 1/20 and 20,
+    by golden section on its logarithm: the loss has one minimum there. 1 where there is nothing to
+    fit on.
     """
-    if not len(actual):
+    n = len(actual)
+    if not n:
         return 1.0
 
     def loss(log_temperature: float) -> float:
-        return float(losses(softmax(logits, math.exp(log_temperature)), actual).mean())
+        scaled = logits.astype(np.float64) / math.exp(log_temperature)
+        scaled -= scaled.max(1, keepdims=True)
+        logs = scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
+        return float(-n * logs[np.arange(n), actual].mean() - logs.mean())
 
     low, high, golden = -math.log(20), math.log(20), (math.sqrt(5) - 1) / 2
     while high - low > 1e-4:

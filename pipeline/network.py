@@ -147,7 +147,8 @@ def load_model(folder: Path) -> tuple[nn.Sequential, Card]:
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except FileNotFoundError as error:
         raise PipelineError(
-            f"{error.filename or folder}: no trained model; run `dvc repro`"
+            f"{error.filename or folder}: no trained model; run `dvc repro`, or `dvc checkout` for "
+            "the last one where a run has failed"
         ) from error
     except (json.JSONDecodeError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
         raise PipelineError(f"{folder}: not a model of kalai's: {error}") from error

@@ -81,7 +81,10 @@ def trained() -> list[str]:
     """Return the datasets that have a model; raise PipelineError where none has."""
     there = sorted(path.parent.parent.name for path in DATA.glob("*/model/model.json"))
     if not there:
-        raise PipelineError(f"no trained model under {DATA}; run `dvc repro` or `dvc pull` first")
+        raise PipelineError(
+            f"no trained model under {DATA}; run `dvc repro` or `dvc pull`, or `dvc checkout` for "
+            "the last one where a run has failed"
+        )
     return there
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import click
 
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import read_json
+from pipeline.params import PARAMS, load_params
 from pipeline.samples import DATA, REPORTS
 
 Report = Mapping[str, Any]
@@ -128,16 +129,19 @@ TOLD: dict[str, Callable[[Report], Facts]] = {
 }
 
 
-def told(folder: Path) -> Facts:
+def told(folder: Path, dances: Collection[str]) -> Facts:
     """Yield what a dataset's folder of reports tells, in the order of the stages.
 
+    A crawl's report stays when its dance has left the params; only those of `dances` are told.
     Raises PipelineError naming the report that is damaged or of another version.
     """
     path = folder
     try:
         crawls = {}
         for path in sorted(folder.glob(f"{CRAWL}*.json")):
-            crawls[path.stem.removeprefix(CRAWL)] = read_json(path)
+            dance = path.stem.removeprefix(CRAWL)
+            if dance in dances:
+                crawls[dance] = read_json(path)
         if crawls:
             yield from crawled(crawls)
         for stage, tell in TOLD.items():
@@ -150,11 +154,14 @@ def told(folder: Path) -> Facts:
         yield "plots", f"{folder}/*/*.png"
 
 
-def status(data: Path = DATA) -> Iterator[str]:
-    """Yield the lines of `kalai status`: a block a dataset that has a folder below `data`."""
-    for folder in sorted(path for path in data.glob("*") if (path / "decisions.csv").exists()):
+def status(root: Path = Path()) -> Iterator[str]:
+    """Yield the lines of `kalai status`: a block a dataset of the project at `root`."""
+    dances = load_params(root / PARAMS).dances
+    for folder in sorted(
+        path for path in (root / DATA).glob("*") if (path / "decisions.csv").exists()
+    ):
         yield folder.name
-        facts = list(told(folder / REPORTS)) or [("nothing", "yet; run `dvc repro`")]
+        facts = list(told(folder / REPORTS, dances)) or [("nothing", "yet; run `dvc repro`")]
         for name, fact in facts:
             yield f"  {name:10} {fact}"
 

@@ -861,7 +861,7 @@ def test_the_last_line_has_the_top_three_reasons() -> None:
     refused = {"robots": 1, "http-404": 20, "too-small": 3, "tls": 2}
     line = crawl.last_line("kathak", {"asked": 600, "stored": 574, "refused": refused}, 61.25)
     assert line == (
-        "kathak: asked 600, stored 574, refused 26 (http-404 20, too-small 3, tls 2), 61.2 s"
+        "kathak: asked 600, stored 574, refused 26 (http-404 20, too-small 3, tls 2, ...), 61.2 s"
     )
 
 

@@ -130,14 +130,16 @@ def test_without_a_resolution_or_beyond_bounds_it_is_made_to_fit(
 def test_what_cannot_be_read_or_drawn_is_named_and_the_rest_shown(
     letter: Path, tmp_path: Path
 ) -> None:
-    wrong, empty = tmp_path / "wrong.txt", tmp_path / "empty.txt"
+    wrong, empty, tar = tmp_path / "wrong.txt", tmp_path / "empty.txt", tmp_path / "pens.tar"
+    tar.write_bytes(b"042t01.txt\0\0\0" + LETTER)
     wrong.write_bytes(b"\xff\xd8\xff\xe0")
     empty.write_bytes(b".VERSION 1.0\n")
-    result = show(wrong, empty, letter, "--draw", tmp_path)
+    result = show(wrong, empty, tar, letter, "--draw", tmp_path)
     assert result.exit_code == 1
     assert f"error: {wrong}: corrupt: not a UNIPEN file" in result.stderr
     assert f"error: {empty}: no-ink" in result.stderr
-    assert "error: 2 of 3 files could not be read or drawn" in result.stderr
+    assert f"error: {tar}: corrupt: not a text; of an archive" in result.stderr
+    assert "error: 3 of 4 files could not be read or drawn" in result.stderr
     assert "0 strokes of 0 points" in result.stdout and "2 strokes of 4 points" in result.stdout
 
 

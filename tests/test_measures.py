@@ -92,6 +92,14 @@ def test_the_temperature_undoes_what_logits_were_multiplied_by(seed: int, factor
     assert scaled == pytest.approx(plain * factor, rel=0.01)
 
 
+@pytest.mark.parametrize(("count", "least"), [(32, 0.95), (3000, 0.999)])
+def test_a_few_pictures_that_are_all_right_do_not_make_it_sure(count: int, least: float) -> None:
+    actual = np.arange(count) % 4
+    logits = np.eye(4, dtype=np.float32)[actual] * 5
+    sure = measures.softmax(logits, measures.fit_temperature(logits, actual)).max(1)
+    assert (sure > least).all() and (sure < count / (count + 0.5)).all()
+
+
 def test_the_temperature_lessens_the_calibration_error_and_moves_no_prediction() -> None:
     logits, actual = sample(3, 3000)
     sure = logits * 4

@@ -26,6 +26,14 @@ def changed(key: tuple[str, ...], value: Any) -> dict[str, Any]:
     return values
 
 
+def test_a_misspelt_key_is_named_though_it_had_to_be_there() -> None:
+    values = copy.deepcopy(SHIPPED)
+    dances = values["train"]["dances"]
+    dances["batchsize"] = dances.pop("batch_size")
+    with pytest.raises(PipelineError, match=r"dances\.batchsize: unknown key; did you mean batch_siz"):
+        validate(values)
+
+
 def test_the_shipped_file_is_valid_and_has_the_four_dances() -> None:
     params = load_params(ROOT / "params.yaml")
     assert [dance.label for dance in params.dances.values()] == [

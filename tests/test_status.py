@@ -18,6 +18,8 @@ def test_reports_are_told_in_the_order_of_the_stages(project: Callable[..., Path
     for dance, stored, refusals in (("kathak", 8, refused), ("jagoi", 9, {"robots": 2})):
         report = {"asked": 9, "stored": stored, "duplicates": 2, "refused": refusals}
         write_json(reports / f"crawl-{dance}.json", report)
+    gone = {"asked": 9, "stored": 5, "duplicates": 0, "refused": {}}
+    write_json(reports / "crawl-odissi.json", gone)  # no dance of the params any more
     write_json(reports / "collect.json", {"samples": 17, "rejected": {}})
     conflicts = {"clusters": 1, "samples": 2}
     removed = {"same-bytes": 4, "near-duplicate": 0}

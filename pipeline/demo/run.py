@@ -104,7 +104,7 @@ def show(scratch: Scratch, scene: Scene, web: Web) -> None:
     findings = find_planted(scratch.root / "data", scene, web)
     if findings:
         click.echo("\n" + "\n".join(table(findings)))
-    click.echo("\n" + "\n".join(status(scratch.root / "data")))
+    click.echo("\n" + "\n".join(status(scratch.root)))
     missed = [finding.fault for finding in findings if finding.found != finding.planted]
     if missed:
         raise PipelineError(f"not found as planted: {', '.join(missed)}")
