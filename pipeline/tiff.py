@@ -20,6 +20,7 @@ from pipeline.bitmap import Bitmap
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES = 273, 274, 277, 278, 279
+EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
 _VARIABLE = {WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_ROWS, STRIP_BYTES}  # differ between like files
 _PLACES = {282, 283}  # resolutions stand elsewhere in the file and say nothing of the pixels
 _DEFAULTS = {BITS: 1, COMPRESSION: 1, FILL_ORDER: 1, ORIENTATION: 1, SAMPLES: 1}
@@ -54,6 +55,8 @@ def read_tiff(data: bytes, max_side: int) -> Bitmap | None:
     if not (data.startswith(MAGIC) and 0 < width <= max_side and 0 < height <= max_side):
         return None
     tags = _DEFAULTS | dict(directory.kind)
+    if EXTRA_SAMPLES in tags or SAMPLE_FORMAT in tags:  # of one bit there are none
+        return None
     if (tags[BITS], tags[SAMPLES], tags[ORIENTATION], tags[FILL_ORDER]) != (1, 1, 1, 1):
         return None
     if tags[COMPRESSION] == _RAW:
