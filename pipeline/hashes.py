@@ -148,7 +148,8 @@ def sound(found: Iterable[Hashed], where: object) -> Iterator[tuple[str, list[in
 def hash_files(paths: Sequence[Path], kind: Kind) -> tuple[list[tuple[str, int]], dict[str, Any]]:
     """Return the content id and size in bytes of each file, and what each content hashes to.
 
-    Files with the same bytes are decoded once; what cannot be decoded has its Rejected there.
+    The files keep their order; the same bytes are decoded once. What cannot be decoded has its
+    Rejected in place of hashes. Raises OSError naming a file that cannot be read.
     """
     read: list[tuple[str, int]] = []
 
