@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -15,33 +16,31 @@ from pipeline.errors import PipelineError
 from pipeline.ranks import summed
 
 
-class Autocast(Callback):
-    """Mixed precision on any device; fastai's own callback knows CUDA alone."""
+class Forward(Callback):
+    """Runs the forward pass within contexts, which are entered anew for every batch.
+
+    Such as mixed precision: fastai's own callback for it knows CUDA alone.
+    """
 
     order = 10
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.cast: Any = torch.autocast(device.type, dtype=dtype)
-        self.is_open = False
+    def __init__(self, *contexts: Callable[[], AbstractContextManager[Any]]) -> None:
+        self.contexts = contexts
+        self.entered = ExitStack()
 
     def before_fit(self) -> None:
         """Leave what a fit before this one could not: it may have ended in a batch."""
-        if self.is_open:
-            self._leave()
+        self.entered.close()
 
     def before_batch(self) -> None:
-        """Compute in the lower precision from here."""
-        self.cast.__enter__()
-        self.is_open = True
+        """Enter them."""
+        for context in self.contexts:
+            self.entered.enter_context(context())
 
     def after_pred(self) -> None:
-        """Leave it; the loss is in float32."""
-        self._leave()
+        """Leave them; the loss is in float32."""
+        self.entered.close()
         self.learn.pred = self.learn.pred.float()
-
-    def _leave(self) -> None:
-        self.cast.__exit__(None, None, None)
-        self.is_open = False
 
 
 class Schedule(Callback):

@@ -16,7 +16,7 @@ from fastai.optimizer import OptimWrapper
 from torch import nn
 
 from pipeline.batches import Batches
-from pipeline.callbacks import Autocast
+from pipeline.callbacks import Forward
 from pipeline.compute import Compute
 from pipeline.network import body_and_head
 from pipeline.params import Train
@@ -56,16 +56,14 @@ def make_learner(
     folder: Path,
 ) -> Learner:
     """Return fastai's Learner with AdamW; it keeps its passing files in `folder`."""
-    cbs: list[Callback] = [TrainEvalCallback()]
-    if compute.dtype is not None:
-        cbs.append(Autocast(compute.device, compute.dtype))
+    cbs: list[Callback] = [TrainEvalCallback(), Forward(*compute.contexts())]
     if params.mixup:
         cbs.append(MixUp(params.mixup))
     if compute.ranks > 1:
         from pipeline.lockstep import Lockstep  # accelerate is needed for it alone
 
         is_cuda = compute.device.type == "cuda"
-        # precision is Autocast's; accelerate would else take its own from the launcher's settings
+        # precision is Forward's; accelerate would else take its own from the launcher's settings
         cbs.append(Lockstep(sync_bn=is_cuda, cpu=not is_cuda, mixed_precision="no"))
     network.to(compute.device)
     if compute.channels_last:

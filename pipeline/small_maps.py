@@ -1,0 +1,102 @@
+"""Convolutions of small maps as one matrix product each: a CPU is slow at them otherwise.
+
+The last layers of a ResNet see a letter as 4 x 4 and 2 x 2 places of 256 and 512 channels. oneDNN
+walks over places, and where there are few it spends most of its time around them, above all on the
+gradient of the weights. Each place's neighbourhood written out as a row (im2col) makes a forward
+pass, and either gradient, one product of large matrices.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+PLACES = 4  # of a map's output at most; 2 x 2 is 1.3 to 2.5 times faster as a product
+PLACES_AMX = 16  # in bf16 where the processor multiplies tiles, which raises the price of the rest
+
+
+class SmallMaps(TorchFunctionMode):
+    """Inside, 3 x 3 convolutions with small outputs on the CPU are products.
+
+    Everything else is left to torch. Results differ from its own in the last digits, and do not
+    depend on what was measured: the same machine gives the same.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Take what is small."""
+        if func is torch.conv2d and not kwargs:
+            inputs, weight, bias, stride, padding, dilation, groups = args
+            if (
+                weight.shape[2:] == (3, 3)
+                and (bias, padding, dilation, groups) == (None, (1, 1), (1, 1), 1)
+                and (stride == (1, 1) or (stride == (2, 2) and not inputs.shape[2] % 2))
+            ):
+                dtype = inputs.dtype
+                if torch.is_autocast_enabled("cpu"):
+                    dtype = torch.get_autocast_dtype("cpu")
+                if _places(inputs, stride[0]) <= _most(dtype):
+                    return Product.apply(inputs.to(dtype), weight.to(dtype), stride[0])
+        return func(*args, **(kwargs or {}))
+
+
+def _places(inputs: Tensor, stride: int) -> int:
+    return inputs.shape[2] // stride * (inputs.shape[3] // stride)
+
+
+def _most(dtype: torch.dtype) -> int:
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)  # a private name, may go
+    return PLACES_AMX if dtype == torch.bfloat16 and has_tiles() else PLACES
+
+
+class Product(torch.autograd.Function):
+    """A 3 x 3 convolution, padded by 1, of (n, c, h, w) with (o, c, 3, 3)."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
+        """Multiply neighbourhoods by weights."""
+        ctx.save_for_backward(inputs, weight)
+        ctx.stride = stride
+        rows = neighbourhoods(inputs, stride)
+        return _as_maps(rows @ weight.permute(0, 2, 3, 1).flatten(1).t(), inputs, stride)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """Multiply once more for the weights, and once for the inputs."""
+        (gradient,) = gradients
+        inputs, weight = ctx.saved_tensors
+        of_inputs = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_inputs = _of_inputs(gradient, inputs, weight, ctx.stride)
+        if ctx.needs_input_grad[1]:
+            rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)
+            product = rows.t() @ neighbourhoods(inputs, ctx.stride)
+            of_weight = product.view(len(weight), 3, 3, -1).permute(0, 3, 1, 2)
+        return of_inputs, of_weight, None
+
+
+def _of_inputs(gradient: Tensor, inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
+    if stride == 1:  # the same convolution again, with the weights turned around
+        turned = weight.permute(2, 3, 0, 1).flip(0, 1).flatten(0, 2)
+        return _as_maps(neighbourhoods(gradient, 1) @ turned, inputs, 1)
+    steps, edge = [stride] * 2, [1, 1]
+    wanted = [True, False, False]
+    found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        gradient, inputs, weight, None, steps, edge, [1, 1], False, [0, 0], 1, wanted
+    )
+    return found[0]
+
+
+def neighbourhoods(maps: Tensor, stride: int) -> Tensor:
+    """Return the 3 x 3 places around each place, zeros outside: (n * h * w, 9 * channels)."""
+    padded = functional.pad(maps.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    across = padded.unfold(1, 3, stride).unfold(2, 3, stride)  # n, h, w, c, 3, 3
+    return across.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)
+
+
+def _as_maps(rows: Tensor, like: Tensor, stride: int) -> Tensor:
+    height, width = (side // stride for side in like.shape[2:])
+    return rows.view(len(like), height, width, -1).permute(0, 3, 1, 2)
