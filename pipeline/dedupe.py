@@ -13,12 +13,20 @@ import pyarrow.parquet as pq
 
 from pipeline import joins
 from pipeline.cluster import Cluster, workers
-from pipeline.duplicates import COLUMNS, Contents, Ints, Marks, components, contents_of, mark
+from pipeline.duplicates import COLUMNS, Contents, Ints, Marks, contents_of, mark
 from pipeline.errors import Stage
 from pipeline.files import replacing, write_json
 from pipeline.hash_shards import hash_on
 from pipeline.hashes import BOTH, CROP, PHASH, hashes_of
-from pipeline.links import Links, crop_links, links_of, links_table, without, write_links
+from pipeline.links import (
+    Links,
+    clusters_of,
+    crop_links,
+    links_of,
+    links_table,
+    without,
+    write_links,
+)
 from pipeline.pairs import U64, near_values
 from pipeline.params import Dedupe, load_params, section
 from pipeline.samples import dataset_folder, read_samples, reports_folder
@@ -53,17 +61,6 @@ def linked(
         crop = crop_links(hashes_of(dataset, contents.ids, CROP, spread))
         links = links._replace(crop=without(without(crop, links.near), links.mirror))
     return hashes, links
-
-
-def clusters_of(contents: Contents, links: Links, within: int) -> Ints:
-    """Return each content's cluster: connected by near links within `within` and mirrored ones.
-
-    Right for keeping parts apart and never for removing: chains grow long.
-    """
-    near = links.near.where(links.near.distance <= within)
-    a = np.concatenate([near.a, links.mirror.a])
-    b = np.concatenate([near.b, links.mirror.b])
-    return components(len(contents.ids), a, b)
 
 
 def table_of(
@@ -142,7 +139,7 @@ def main(dataset: str) -> None:
         with workers(everything.compute) as cluster:
             hashes, links = linked(dataset, contents, params, cluster)
     marks = mark(samples, contents, links.near, params.remove_within)
-    clusters = clusters_of(contents, links, params.group_within)
+    clusters = clusters_of(len(contents.ids), links, params.group_within)
     table = table_of(samples, contents, marks, clusters, hashes)
     table = table.replace_schema_metadata({"policy": params.model_dump_json()})
     with replacing(dataset_folder(dataset) / "dedupe.parquet") as temporary:

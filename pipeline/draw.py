@@ -1,8 +1,8 @@
 """Chance, by identity: which part each group goes to, and which fold.
 
-A group's part depends on the seed and its key alone, so a new picture moves no old one. The price
-is that a class's share of a part is met in expectation; `exact` meets it as well as whole groups
-allow, and then a new picture moves those at the border.
+A new group's part depends on the seed and its key alone, and an old one stays where it was. The
+price is that a class's share of a part is met in expectation; `exact` meets it as well as whole
+groups allow, and then a new picture moves those at the border.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ def chance(seed: int, key: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def draw_parts(groups: Groups, labels: Labels, is_test: Bools, params: Split) -> tuple[Labels, int]:
+def draw_parts(groups: Groups, labels: Labels, was: Labels, params: Split) -> tuple[Labels, int]:
     """Return the part of each of n samples, and how many groups were moved for a class's sake.
 
-    Samples that are `is_test` are the publisher's, and their groups lie in test already. A class
-    that chance leaves out of a part gets a group there.
+    `was` (g,) is where each group stays, "" for a new one; where the method is official, test is
+    the publisher's. A class that chance leaves out of a part gets a group there, a new one if
+    there is one that can go.
 
     Raises PipelineError for a class of fewer groups than parts.
     """
     draw = _draws(groups, params)
-    is_fixed = np.zeros(draw.size, bool)
-    is_fixed[groups.of[is_test]] = True
+    is_old = was != ""
+    is_fixed = (was == "test") & (params.method == "official")
     test = 0.0 if params.method == "official" else params.test
     classes, label = np.unique(labels, return_inverse=True)
     place = draw if params.stratify == "expected" else _places(groups, label, draw, ~is_fixed)
     part = np.where(place < test, 2, np.where(place < test + params.valid, 1, 0))
-    part[is_fixed] = 2
+    part[is_old] = [PARTS.index(name) for name in was[is_old].tolist()]
     wanted = [0] + [1] * (params.valid > 0) + [2] * (test > 0)
     pairs = np.unique(np.column_stack([label, groups.of]), axis=0)
     pairs = pairs[~is_fixed[pairs[:, 1]]]
@@ -56,7 +57,8 @@ def draw_parts(groups: Groups, labels: Labels, is_test: Bools, params: Split) ->
                 f"split: class {name} has {found} groups of pictures{among} and needs "
                 f"{len(wanted)}, one each for {parts}; add pictures or set a share to 0"
             )
-    moved = _fill(part, draw, pairs, wanted, classes.tolist())
+    order = pairs[np.lexsort((draw[pairs[:, 1]], is_old[pairs[:, 1]], pairs[:, 0]))]
+    moved = _fill(part, order, wanted, classes.tolist())
     return np.array(PARTS)[part[groups.of]], moved
 
 
@@ -86,14 +88,14 @@ def _places(
     return place
 
 
-def _fill(part_of: Ints, draw: np.ndarray, pairs: Ints, wanted: list[int], names: list[str]) -> int:
+def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> int:
     """Move a group of each class that lacks a part into it; returns how many.
 
-    `pairs` are (class, group). A move never takes a class's last group from a part.
+    `pairs` are (class, group), of a class those first that had better go. A move never takes a
+    class's last group from a part.
     """
     count = np.zeros((len(names), len(PARTS)), np.int64)
     np.add.at(count, (pairs[:, 0], part_of[pairs[:, 1]]), 1)
-    order = pairs[np.lexsort((draw[pairs[:, 1]], pairs[:, 0]))]
     classes_of: dict[int, list[int]] = {}
     moved = 0
     for part in sorted(wanted, reverse=True):
@@ -103,7 +105,7 @@ def _fill(part_of: Ints, draw: np.ndarray, pairs: Ints, wanted: list[int], names
             if not classes_of:
                 for one, group in pairs.tolist():
                     classes_of.setdefault(group, []).append(one)
-            for group in order[order[:, 0] == name, 1].tolist():
+            for group in pairs[pairs[:, 0] == name, 1].tolist():
                 if (count[classes_of[group], part_of[group]] > 1).all():
                     count[classes_of[group], part_of[group]] -= 1
                     count[classes_of[group], part] += 1

@@ -68,8 +68,7 @@ def _origin(column: str, values: pa.ChunkedArray, pattern: str | None = None) ->
 def groups_of(clusters: Ints, origins: Sequence[Origin], content_ids: Sequence[str]) -> Groups:
     """Join n samples that share a cluster or an origin, directly or through others.
 
-    A group's key is its first origin, else its first content id: a new picture of a known origin
-    changes no key. Only one that joins two groups, or a cluster without an origin, may.
+    A group's key is its first origin, else its first content id.
     """
     n = clusters.size
     a, b, nodes = [np.arange(n)], [n + clusters], n + int(clusters.max(initial=-1)) + 1

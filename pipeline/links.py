@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.duplicates import Contents, Ints
+from pipeline.duplicates import Contents, Ints, components
 from pipeline.errors import PipelineError
 from pipeline.files import replacing
 from pipeline.pairs import U64, Pairs, expand, near_values
@@ -101,6 +101,17 @@ def without(pairs: Pairs, others: Pairs) -> Pairs:
     """Return the pairs that are not among `others`."""
     keys, other_keys = ((each.a << 32) | each.b for each in (pairs, others))
     return pairs.where(~np.isin(keys, other_keys))
+
+
+def clusters_of(m: int, links: Links, within: int) -> Ints:
+    """Return each of m contents' cluster: connected by near links `within`, and by mirrored ones.
+
+    Right for keeping parts apart and never for removing: chains grow long.
+    """
+    near = links.near.where(links.near.distance <= within)
+    a = np.concatenate([near.a, links.mirror.a])
+    b = np.concatenate([near.b, links.mirror.b])
+    return components(m, a, b)
 
 
 def links_table(samples: pa.Table, contents: Contents, links: Links) -> pa.Table:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from pipeline.arrivals import read_arrivals
 from pipeline.duplicates import Contents, Ints, contents_of
 from pipeline.errors import PipelineError
-from pipeline.links import Links, read_links
+from pipeline.links import Links, clusters_of, read_links
+from pipeline.pairs import Pairs
 from pipeline.params import Dedupe
 from pipeline.samples import dataset_folder, read_samples
 
@@ -24,6 +27,23 @@ class Marked:
     links: Links
     clusters: Ints  # (n,) of samples
     policy: Dedupe
+    arrived: Ints  # (n,) of samples, by the dataset's own count
+
+    def where(self, is_kept: NDArray[np.bool_]) -> Marked:
+        """Return some of the samples (n,), as if there were no others."""
+        samples = self.samples.filter(pa.array(is_kept))
+        contents = contents_of(samples)
+        number = np.full(len(self.contents.ids), -1)  # of each content among those kept
+        number[self.contents.of[is_kept]] = contents.of
+        links = Links(*(_renumbered(pairs, number) for pairs in self.links))
+        clusters = clusters_of(len(contents.ids), links, self.policy.group_within)
+        arrived = self.arrived[is_kept]
+        return Marked(samples, contents, links, clusters[contents.of], self.policy, arrived)
+
+
+def _renumbered(pairs: Pairs, number: Ints) -> Pairs:
+    kept = pairs.where((number[pairs.a] >= 0) & (number[pairs.b] >= 0))
+    return kept._replace(a=number[kept.a], b=number[kept.b])
 
 
 def read_marked(dataset: str) -> Marked:
@@ -45,4 +65,6 @@ def read_marked(dataset: str) -> Marked:
     if not same:
         raise PipelineError(f"{path}: of other samples; run dedupe again")
     contents = contents_of(samples)
-    return Marked(samples, contents, read_links(dataset, samples, contents), clusters, policy)
+    arrived = read_arrivals(dataset, contents.ids)[contents.of]
+    links = read_links(dataset, samples, contents)
+    return Marked(samples, contents, links, clusters, policy, arrived)

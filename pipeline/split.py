@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from pipeline.arrivals import write_arrivals
 from pipeline.balance import draw_balance
 from pipeline.decisions import Verdict, by_action, read_decisions, verdicts
-from pipeline.draw import PARTS, draw_folds, draw_parts
+from pipeline.draw import PARTS, Labels, draw_folds, draw_parts
 from pipeline.duplicates import Ints, contents_of, mark
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import write_csv, write_json
@@ -24,6 +26,7 @@ from pipeline.marked import Marked, read_marked
 from pipeline.params import Split, load_params, section
 from pipeline.samples import dataset_folder, reports_folder
 
+COPIES = ("same-bytes", "near-duplicate")  # why a picture is out of which another is kept
 HEADER = ("sample_id", "content_id", "label", "part", "group", "reason")
 
 
@@ -37,12 +40,15 @@ class Parts:
     reason: list[str]
     fold: list[int] | None  # -1 outside train and valid
     groups: Groups  # of the samples that are in, in their order
-    moved: int  # groups that chance had put elsewhere, moved so that no class lacks a part
+    filled: int  # groups that chance had put elsewhere, moved so that no class lacks a part
+    moved: int  # samples that the newest moved from one part to another
 
 
 def split(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Parts:
     """Put every sample into a part, or out with a reason.
 
+    What was split before the newest samples arrived stays where it was, but for one of two groups
+    that they make one, and for shares that are to be exact.
     Raises PipelineError when a class has too few groups, or the publisher has no test part.
     """
     samples, n = marked.samples, marked.contents.of.size
@@ -50,21 +56,27 @@ def split(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Parts:
     contents = contents_of(samples, is_test)  # a test picture is never removed for a train one
     marks = mark(samples, contents, marked.links.near, marked.policy.remove_within, said)
     reason = np.array(marks.reason, dtype="U32")
-    origins = origins_of(samples, params.group_column, params.group_pattern)
     if params.method == "official":
+        origins = origins_of(samples, params.group_column, params.group_pattern)
         # the publisher's test part stays whole, so that its numbers compare with others'
-        reason[is_test & np.isin(reason, ("same-bytes", "near-duplicate"))] = ""
+        reason[is_test & np.isin(reason, COPIES)] = ""
         _keep_apart(reason, is_test, marked.clusters, origins)
-    rows = np.flatnonzero(reason == "")
     _check_classes(marks.label, reason)
-    content_ids = samples["content_id"].take(pa.array(rows)).to_pylist()
-    if params.method == "random":
-        groups = groups_of(contents.of[rows], [], content_ids)
-    else:
-        known = [origin._replace(number=origin.number[rows]) for origin in origins]
-        groups = groups_of(marked.clusters[rows], known, content_ids)
+    was = _before_newest(marked, params, said)
+    was[is_test] = "test"
+    rows = np.flatnonzero(reason == "")
+    known = _counted(reason, marks.keeper, params)
+    groups = _groups(marked, params, known, marks.keeper)
+    # where each group was: where those of its samples were that arrived first
+    told = known[was[known] != ""]
+    told = told[np.lexsort((contents.of[told], marked.arrived[told], ~is_test[told]))][::-1]
+    group_at = dict(zip(known.tolist(), groups.of.tolist(), strict=True))
+    group_was = np.full(len(groups.keys), "", dtype="U8")
+    for row in told.tolist():  # what is written last stays
+        group_was[group_at[row]] = was[row]
+    groups = groups._replace(of=groups.of[reason[known] == ""])
     labels = np.array(marks.label)[rows]
-    part, moved = draw_parts(groups, labels, is_test[rows], params)
+    part, filled = draw_parts(groups, labels, group_was, params)
     where = np.full(n, "out", dtype="U8")
     where[rows] = part
     group = np.full(n, "", dtype=object)
@@ -74,7 +86,45 @@ def split(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Parts:
         folds = np.full(n, -1)
         folds[rows] = draw_folds(groups, labels, part != "test", params)
         fold = folds.tolist()
-    return Parts(where.tolist(), marks.label, group.tolist(), reason.tolist(), fold, groups, moved)
+    moved = int(np.count_nonzero((was[rows] != "") & (was[rows] != part)))
+    return Parts(
+        where.tolist(), marks.label, group.tolist(), reason.tolist(), fold, groups, filled, moved
+    )
+
+
+def _before_newest(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Labels:
+    """Return the part (n,) that each sample had before the newest arrived, "" where none.
+
+    Nothing where all came at once, or what there was could not be split.
+    """
+    was = np.full(marked.arrived.size, "", dtype="U8")
+    is_older = marked.arrived < marked.arrived.max(initial=0)
+    if is_older.any():
+        with suppress(PipelineError):
+            was[is_older] = split(marked.where(is_older), params, said).part
+    was[was == "out"] = ""
+    return was
+
+
+def _counted(reason: np.ndarray, keeper: Ints, params: Split) -> Ints:
+    """Return the samples that make groups: those that are in and their removed copies.
+
+    A copy brings its origins with it, and may have been in before what is kept now. Not so where
+    the publisher's test part must stay apart from all else.
+    """
+    is_in = reason == ""
+    if params.method == "official":
+        return np.flatnonzero(is_in)
+    return np.flatnonzero(is_in | (np.isin(reason, COPIES) & is_in[keeper]))
+
+
+def _groups(marked: Marked, params: Split, rows: Ints, keeper: Ints) -> Groups:
+    content_ids = marked.samples["content_id"].take(pa.array(rows)).to_pylist()
+    if params.method == "random":
+        return groups_of(marked.contents.of[keeper[rows]], [], content_ids)
+    origins = origins_of(marked.samples, params.group_column, params.group_pattern)
+    known = [origin._replace(number=origin.number[rows]) for origin in origins]
+    return groups_of(marked.clusters[rows], known, content_ids)
 
 
 def _check_classes(label: Sequence[str], reason: np.ndarray) -> None:
@@ -166,9 +216,10 @@ def report_of(marked: Marked, parts: Parts, params: Split) -> dict[str, Any]:
             "count": int(sizes.size),
             "largest": int(sizes.max()),
             "joined": int(parts.groups.is_joined.sum()),
-            "moved_for_a_class": parts.moved,
+            "moved_for_a_class": parts.filled,
             "of_known_origin": round(float(is_known[rows].mean()), 4),
         },
+        "moved_by_newest": parts.moved,
         "leak": leak_of(marked, parts, params),
     }
 
@@ -249,6 +300,8 @@ def main(dataset: str) -> None:
     parts = split(marked, params, said)
     write_csv(dataset_folder(dataset) / "split.csv", *table_of(marked, parts))
     report = report_of(marked, parts, params)
+    if parts.moved:
+        print(f"{dataset}: the newest pictures moved others to another part: {parts.moved}")
     undecided = None if not said else without_decisions(marked, params)
     report["decisions"] = {
         "pictures": len(said),
@@ -258,6 +311,8 @@ def main(dataset: str) -> None:
     }
     draw_balance(dataset, marked.samples, parts.label, parts.part, parts.group)
     write_json(reports_folder(dataset) / "split.json", report)
+    ids, arrived = marked.contents.ids, marked.arrived[marked.contents.best]
+    write_arrivals(dataset, ids, arrived)
 
 
 if __name__ == "__main__":
