@@ -6,8 +6,8 @@ import click
 
 from pipeline.errors import Stage
 from pipeline.files import write_text
-from pipeline.params import PARAMS
-from pipeline.params_text import read_text, scalar, with_entry
+from pipeline.params import PARAMS, read_params
+from pipeline.params_text import scalar, with_entry
 
 
 def with_dance(text: str, key: str, label: str, queries: list[str]) -> str:
@@ -33,7 +33,7 @@ def main(key: str, queries: tuple[str, ...], label: str | None) -> None:
       dvc repro        crawls only the new one, then what follows
     """
     name = label or key.replace("_", " ").replace("-", " ").title()
-    write_text(PARAMS, with_dance(read_text(), key, name, list(queries)))
+    write_text(PARAMS, with_dance(read_params()[0], key, name, list(queries)))
     click.echo(f"params.yaml: added dances.{key} ({name}); next: dvc repro")
 
 

@@ -13,8 +13,8 @@ from pipeline.decisions import append_decisions
 from pipeline.errors import PipelineError, Stage
 from pipeline.files import write_text
 from pipeline.listing import COLUMNS, Entry, are_parts, listed
-from pipeline.params import PARAMS, Folder
-from pipeline.params_text import entry_like, read_text, scalar, with_entry
+from pipeline.params import PARAMS, Folder, read_params
+from pipeline.params_text import entry_like, scalar, with_entry
 from pipeline.samples import dataset_folder
 
 
@@ -85,7 +85,7 @@ def main(name: str, path: str, table: str | None, columns: tuple[str, ...], like
       kalai add-dataset birds ../birds --table labels.csv --column label=species
       dvc repro evaluate@birds
     """
-    text = read_text()
+    text, _ = read_params()
     params = _params(path, table, columns)
     entries = [entry for entry in listed(params) if not entry.refused]
     if not entries:

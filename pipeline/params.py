@@ -338,15 +338,25 @@ def load_params(path: Path = PARAMS) -> Params:
 
     Raises PipelineError: one line with the key, what was found and what is allowed.
     """
+    return read_params(path)[1]
+
+
+def read_params(path: Path = PARAMS) -> tuple[str, Params]:
+    """Return the text of params.yaml with what it says; raises as `load_params` does."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}; run from the project's root") from error
+    except yaml.MarkedYAMLError as error:
+        at, what = error.problem_mark, " ".join(filter(None, (error.context, error.problem)))
+        where = f"line {at.line + 1}, column {at.column + 1}: " if at else ""
+        raise PipelineError(f"{path}: not YAML: {where}{what}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PipelineError(f"{path}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise PipelineError(f"{path}: expected keys and values, found {type(values).__name__}")
-    return validate(values, str(path))
+    return text, validate(values, str(path))
 
 
 def validate(values: Mapping[str, Any], name: str = str(PARAMS)) -> Params:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
 
@@ -12,18 +11,6 @@ import yaml
 
 from pipeline.errors import PipelineError
 from pipeline.params import PARAMS, validate
-
-
-def read_text(path: Path = PARAMS) -> str:
-    """Return the file's text. Raises PipelineError where there is none or it is not valid."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        validate(yaml.safe_load(text) or {}, str(path))
-    except FileNotFoundError as error:
-        raise PipelineError(f"{path}: no such file; run from the project's root") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path}: not YAML: {error}") from error
-    return text
 
 
 def with_entry(text: str, section: str, entry: str) -> str:

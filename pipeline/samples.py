@@ -162,7 +162,9 @@ def read_samples(
     if not images:
         wanted = [name for name in wanted if name != "image"]
     if not path.exists():
-        raise PipelineError(f"{path}: no such file; run `dvc repro` or `dvc pull` first")
+        others = sorted(each.parent.name for each in DATA.glob("*/samples.parquet"))
+        there = f"; there is {', '.join(others)}" if others else ""
+        raise PipelineError(f"{path}: no such file; run `dvc repro` or `dvc pull` first{there}")
     try:
         return pq.read_table(path, columns=wanted)
     except (pa.ArrowException, KeyError) as error:

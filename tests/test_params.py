@@ -98,7 +98,13 @@ def test_several_mistakes_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("a: [", "not YAML"), ("- 1", "found list"), ("", "found NoneType")]
+    ("text", "said"),
+    [
+        ("a: [", "not YAML: line 1, column 5: while parsing a flow node"),
+        ("a: [1\nb: 2", "line 2, column 2: while parsing a flow sequence expected ',' or ']'"),
+        ("- 1", "found list"),
+        ("", "found NoneType"),
+    ],
 )
 def test_a_file_that_is_not_a_mapping(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "params.yaml"
