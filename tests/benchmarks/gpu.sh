@@ -78,22 +78,23 @@ run() {
   { nvidia-smi || true; python3 -c "import torch; print(torch.__version__)"; } >"$out/machine.txt" 2>&1
   if [ -n "${SMOKE:-}" ]; then
     step speed-32 python3 "$bench" --size 32 --batch 16 --images 64 --epochs 1 --json "$out/speed-32.json"
-    step tamil python3 "$search" "${common[@]}" --recipes 48+one-cycle --classes 2 --share 0.3 \
+    step tamil python3 "$search" "${common[@]}" --recipes 48+7-epochs --classes 2 --share 0.3 \
       --test --out "$out/tamil.csv"
     return
   fi
+  local chosen=96+20-epochs+batch-256
   step speed-224 python3 "$bench" --size 224 --batch 512 --images 16384 --epochs 2 \
     --json "$out/speed-224.json"
+  step tamil-seeds python3 "$search" "${common[@]}" --recipes "$chosen" --seeds 8,9,10 --test \
+    --out "$out/tamil.csv"
+  step tamil-random python3 "$search" "${common[@]}" --recipes "$chosen" --random --test \
+    --out "$out/tamil.csv"
   step speed-224-compiled python3 "$bench" --size 224 --batch 512 --images 16384 --epochs 2 \
     --compile --json "$out/speed-224-compiled.json"
-  step tamil-plain python3 "$search" "${common[@]}" --recipes plain --test --out "$out/tamil.csv"
-  step tamil-sizes python3 "$search" "${common[@]}" \
-    --recipes "96+20-epochs+batch-256,128+20-epochs+batch-256+elastic,96+30-epochs+batch-256+elastic+tta" \
-    --out "$out/tamil.csv"
+  step tamil-sizes python3 "$search" "${common[@]}" --out "$out/tamil.csv" \
+    --recipes "128+20-epochs+batch-256,96+30-epochs+batch-256,plain"
   step speed-96 python3 "$bench" --size 96 --batch 512 --images 16384 --epochs 2 \
     --json "$out/speed-96.json"
-  step tamil-seeds python3 "$search" "${common[@]}" \
-    --recipes "96+20-epochs+batch-256+elastic+tta" --seeds 8,9,10 --test --out "$out/tamil.csv"
   cat "$out/tamil.csv"
 }
 
