@@ -60,7 +60,7 @@ run() {
   mkdir -p "$out"
   out=$(cd "$out" && pwd)
   folder=$(cd "$folder" && pwd)
-  if [ -z "${SMOKE:-}" ]; then
+  if [ -d "$folder/wheels" ]; then
     python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
       --target "$folder/site" "$folder"/wheels/*.whl
     export PYTHONPATH="$folder/site:$root"
