@@ -67,13 +67,12 @@ def split(marked: Marked, params: Split, said: Mapping[str, Verdict]) -> Parts:
     rows = np.flatnonzero(reason == "")
     known = _counted(reason, marks.keeper, params)
     groups = _groups(marked, params, known, marks.keeper)
-    # where each group was: where those of its samples were that arrived first
-    told = known[was[known] != ""]
-    told = told[np.lexsort((contents.of[told], marked.arrived[told], ~is_test[told]))][::-1]
-    group_at = dict(zip(known.tolist(), groups.of.tolist(), strict=True))
+    # a group stays where those of its samples were that arrived first
+    order = np.lexsort((contents.of[known], marked.arrived[known], ~is_test[known]))
+    stays = is_test if params.stratify == "exact" else was != ""
+    order = order[stays[known[order]]][::-1]  # what is written last remains
     group_was = np.full(len(groups.keys), "", dtype="U8")
-    for row in told.tolist():  # what is written last stays
-        group_was[group_at[row]] = was[row]
+    group_was[groups.of[order]] = was[known[order]]
     groups = groups._replace(of=groups.of[reason[known] == ""])
     labels = np.array(marks.label)[rows]
     part, filled = draw_parts(groups, labels, group_was, params)

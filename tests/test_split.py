@@ -221,6 +221,20 @@ def test_shares_are_met_in_expectation_or_exactly() -> None:
         assert set(parts.part) == {"train", "valid", "test"}
 
 
+def test_exact_shares_are_met_again_when_a_dataset_grows_and_who_moved_is_counted() -> None:
+    rows = [sample(number, group=f"w{number // 3}") for number in range(300)]
+    new = [sample(f"new{number}", group=f"v{number}") for number in range(300)]
+    later = {row["content_id"] for row in new}
+    before, after = marked(rows), marked(rows + new, later=later)
+    for stratify, most in (("expected", 0.1), ("exact", 0.01)):
+        wanted = params(stratify=stratify)
+        old, parts = split(before, wanted, {}), split(after, wanted, {})
+        was, is_ = by_id(before, old), by_id(after, parts)
+        assert parts.moved == sum(is_[name] != part for name, part in was.items())
+        assert (parts.moved > 0) == (stratify == "exact")
+        assert abs(parts.part.count("test") / 600 - 0.2) < most
+
+
 def test_the_seed_decides() -> None:
     world = marked([sample(number) for number in range(100)])
     assert split(world, params(seed=1), {}).part != split(world, params(seed=2), {}).part
