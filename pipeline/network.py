@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.pictures import Pixels, View
+from pipeline.small_maps import SmallMaps
 
 FORMAT = 1  # of model.json
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what the published weights expect
@@ -179,9 +181,11 @@ def predict_logits(
     logits = np.empty((len(pixels), len(card.classes)), np.float32)
     for start in range(0, len(pixels), batch_size):
         batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(device)
-        looks = [
-            network(seen * scale + shift).float() for seen in windows(batch, card.tta, card.view)
-        ]
+        with SmallMaps() if device.type == "cpu" else nullcontext():
+            looks = [
+                network(seen * scale + shift).float()
+                for seen in windows(batch, card.tta, card.view)
+            ]
         logits[start : start + batch_size] = torch.stack(looks).mean(0).cpu().numpy()
     return logits
 
