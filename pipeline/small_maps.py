@@ -33,7 +33,8 @@ class SmallMaps(TorchFunctionMode):
             if (
                 weight.shape[2:] == (3, 3)
                 and (bias, padding, dilation, groups) == (None, (1, 1), (1, 1), 1)
-                and (stride == (1, 1) or (stride == (2, 2) and not inputs.shape[2] % 2))
+                and stride in ((1, 1), (2, 2))
+                and not any(side % stride[0] for side in inputs.shape[2:])
             ):
                 dtype = inputs.dtype
                 if torch.is_autocast_enabled("cpu"):

@@ -92,6 +92,11 @@ def test_only_small_maps_of_plain_convolutions_are_products(
             found = layer(inputs)
         assert bool(shapes) == is_product, name
         assert torch.allclose(found, layer(inputs), atol=1e-5), name
+    strided, _, _ = kinds["strided"]
+    wide = torch.randn(2, 4, 4, 3)
+    with SmallMaps():
+        found = strided(wide)
+    assert torch.allclose(found, strided(wide), atol=1e-5)
     with SmallMaps():  # by name, as torch's functions may be called
         torch.conv2d(input=torch.randn(1, 2, 2, 2), weight=torch.randn(2, 2, 3, 3), padding=1)
 
