@@ -1,8 +1,7 @@
 """Which pictures came when, by a dataset's own count: 1 are those that were split first.
 
-Chance goes by what a group's oldest picture is, and that cannot be read off the pictures alone: of
-two near copies either may have been there first. Nothing else depends on it. A dataset without this
-file is as new.
+Pictures stay in the parts that they had before the newest came, and who was first cannot be read
+off the pictures: of two near copies either may have been. A dataset without this file is as new.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ class Compute:
     dtype: torch.dtype | None  # of autocast; None: float32 throughout
     channels_last: bool
     is_compiled: bool = False
+    small_maps: bool = False  # their convolutions are products
     is_fused: bool = False  # the optimiser's step
     tries_kernels: bool = False  # cuDNN does
     rank: int = 0  # of this process among
@@ -43,7 +44,7 @@ class Compute:
         chosen: list[Callable[[], AbstractContextManager[Any]]] = []
         if self.dtype is not None:
             chosen.append(partial(torch.autocast, self.device.type, dtype=self.dtype))
-        if self.device.type == "cpu" and self.channels_last and not self.is_compiled:
+        if self.small_maps:
             chosen.append(SmallMaps)
         return chosen
 
@@ -58,9 +59,10 @@ class Compute:
         fused = "fused optimizer" if self.is_fused else "plain optimizer"
         compiled = "compiled" if self.is_compiled else "not compiled"
         tried = ", cuDNN tries kernels: last digits may differ by run" if self.tries_kernels else ""
+        small = ", small maps as products" if self.small_maps else ""
         several = f"{self.ranks} processes, each " if self.ranks > 1 else ""
         precision = "fp32" if self.dtype is None else "bf16"
-        return f"{several}on {name}, {precision}, {order}, {fused}, {compiled}{tried}"
+        return f"{several}on {name}, {precision}, {order}, {fused}, {compiled}{small}{tried}"
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
@@ -83,7 +85,8 @@ def pick_device(wanted: str = "auto") -> torch.device:
 def choose(params: Train) -> Compute:
     """Return where and how to train: what `params` say, and for `auto` what pays."""
     device = pick_device(params.device)
-    if device.type == "cpu":
+    is_cpu = device.type == "cpu"
+    if is_cpu:
         keep_freed_memory()
         if params.batch_size * params.size**2 < SMALL_STEP:
             torch.set_num_threads(1)
@@ -97,12 +100,15 @@ def choose(params: Train) -> Compute:
     torch.backends.cudnn.benchmark = tries
     if is_cuda:
         torch.set_float32_matmul_precision("high")
+    # mps gains nothing from channels-last; the others' convolutions want it
+    channels_last = switched(params.channels_last, not is_mps)
+    is_compiled = switched(params.compile, pays=False)
     return Compute(
         device,
         torch.bfloat16 if fast else None,
-        # mps gains nothing from channels-last; the others' convolutions want it
-        channels_last=switched(params.channels_last, not is_mps),
-        is_compiled=switched(params.compile, pays=False),
+        channels_last=channels_last,
+        is_compiled=is_compiled,
+        small_maps=is_cpu and switched(params.small_maps, channels_last and not is_compiled),
         is_fused=switched(params.fused, not is_mps),
         tries_kernels=tries,
     )

@@ -272,6 +272,7 @@ class Train(Model):
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     channels_last: Switch = "auto"
+    small_maps: Switch = "auto"  # a CPU's 3 x 3 convolutions of few places as matrix products
     fused: Switch = "auto"  # AdamW's step in one kernel
     cudnn_benchmark: Switch = "auto"  # cuDNN tries its kernels; sums' last digits may differ by run
     compile: Switch = "auto"  # torch.compile; auto: off: a CPU needs 95 s to begin, for no gain

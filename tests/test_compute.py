@@ -6,6 +6,7 @@ import torch
 from pipeline.compute import choose, has_fast_bf16, pick_device
 from pipeline.errors import PipelineError
 from pipeline.params import Train
+from pipeline.small_maps import SmallMaps
 
 BASE = {"size": 32, "batch_size": 4, "frozen_epochs": 1, "unfrozen_epochs": 1}
 
@@ -26,11 +27,16 @@ def test_what_is_asked_for_is_done_and_what_is_auto_is_said() -> None:
     assert plain.dtype is None and not plain.channels_last
     on = f"on cpu ({torch.get_num_threads()} threads)"
     assert str(plain) == f"{on}, fp32, channels-first, fused optimizer, not compiled"
+    assert [type(context()) for context in choose(Train.model_validate(cpu)).contexts()][-1] is (
+        SmallMaps
+    )
+    off = choose(Train.model_validate(cpu | {"precision": "fp32", "small_maps": "off"}))
+    assert off.contexts() == [] and "products" not in str(off)
     low = choose(Train.model_validate(cpu | {"precision": "bf16"}))
     assert low.dtype == torch.bfloat16 and "bf16, channels-last" in str(low)
     auto = choose(Train.model_validate(cpu))
     assert (auto.dtype == torch.bfloat16) == has_fast_bf16(torch.device("cpu"))
-    assert auto.channels_last and auto.is_fused
+    assert auto.channels_last and auto.is_fused and "small maps as products" in str(auto)
     assert not (auto.is_compiled or auto.tries_kernels or torch.backends.cudnn.benchmark)
     # as YAML reads a bare on and off
     turned = choose(Train.model_validate(cpu | {"compile": True, "fused": False}))
