@@ -299,7 +299,7 @@ def share(value: float, better: Any = "higher", *ends: float) -> Number:
         (share(0.6), share(0.5), "worse: 10.0 points lower"),
         (share(0.3, "lower"), share(0.2, "lower"), "better: 10.0 points lower"),
         (share(0.5), share(0.52, "higher", 0.4, 0.6),
-         "better: 2.0 points higher, within the 95% interval"),
+         "2.0 points higher, within the 95% interval"),
         (share(0.5), share(0.50001), "about the same"),
         (Number(7), Number(9), "2 more"),
         (Number(9), Number(7), "2 fewer"),

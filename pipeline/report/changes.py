@@ -71,7 +71,7 @@ def is_none(cell: Cell | None) -> bool:
 def change_of_number(before: Number, now: Number) -> Change:
     """Say how far two numbers are apart and, where one way is good, whether it is better.
 
-    Within the interval of now a difference may be chance: it is said, and the verdict stays.
+    Within the interval of now a difference may be chance: it is said in place of a verdict.
     """
     was, is_now = before.value or 0.0, now.value or 0.0
     apart = abs(is_now - was)
@@ -81,7 +81,7 @@ def change_of_number(before: Number, now: Number) -> Change:
     size = f"{100 * apart:.1f} points" if now.shape == "share" else shown(apart, now.shape)
     words = f"{size} {more if is_now > was else less}"
     if now.low is not None and now.high is not None and now.low <= was <= now.high:
-        words += ", within the 95% interval"
+        return Change(f"{words}, within the 95% interval")
     if not now.better:
         return Change(words)
     is_better = (is_now > was) == (now.better == "higher")
