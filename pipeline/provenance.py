@@ -26,6 +26,7 @@ def provenance(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
             name: {"samples": len(task.parts[name]), "sha256": fingerprint(task.parts[name])}
             for name in task.pictures
         },
+        "weights_sha256": task.began_with,
         "kalai": pipeline.__version__,
         "commit": commit(),
         "python": platform.python_version(),

@@ -36,7 +36,12 @@ class Task:
     targets: dict[str, NDArray[np.int64]]
     network: nn.Sequential
     card: Card
-    is_pretrained: bool
+    began_with: str | None  # sha256 of a file of weights; None: from scratch
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the body knows something before the first step."""
+        return self.began_with is not None
 
 
 def read_task(
@@ -61,7 +66,7 @@ def read_task(
     torch.manual_seed(params.seed)
     network = build(len(labels), params.channels, params.dropout)
     if weights is not None:
-        load_body(network, weights, params.weights)
+        load_body(network, weights.state, params.weights)
     return Task(
         dataset,
         params,
@@ -77,7 +82,7 @@ def read_task(
             std,
             tta=fixed_views(params.augment) if params.tta else (),
         ),
-        weights is not None,
+        None if weights is None else weights.sha256,
     )
 
 

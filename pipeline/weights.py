@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +22,14 @@ IMAGENET_URL = "https://download.pytorch.org/models/resnet34-b627a593.pth"
 MAX_BYTES = 100_000_000  # it has 87 MB
 
 
-def read_weights(wanted: str, url: str = IMAGENET_URL) -> Mapping[str, Tensor] | None:
+class Weights(NamedTuple):
+    """What a file of weights holds, and which file it was: a path may be written anew."""
+
+    state: Mapping[str, Tensor]
+    sha256: str
+
+
+def read_weights(wanted: str, url: str = IMAGENET_URL) -> Weights | None:
     """Return the weights that `train.<dataset>.weights` asks for; None for `none`.
 
     `imagenet` is downloaded once into `data/weights/` and verified; anything else is the path of
@@ -33,7 +41,7 @@ def read_weights(wanted: str, url: str = IMAGENET_URL) -> Mapping[str, Tensor] |
     path = imagenet_file(url) if wanted == "imagenet" else Path(wanted)
     if not path.is_file():
         raise PipelineError(f"{path}: no such weights; allowed: imagenet, none, or a file's path")
-    return _read(path)
+    return Weights(_read(path), sha256_of(path))
 
 
 def imagenet_file(url: str) -> Path:

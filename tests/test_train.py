@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from pipeline.callbacks import Saver
 from pipeline.errors import PipelineError
-from pipeline.files import read_json
+from pipeline.files import read_json, sha256_of
 from pipeline.measures import losses, softmax
 from pipeline.network import ConcatPool, build, load_model, predict_logits
 from pipeline.params import Train
@@ -228,6 +228,7 @@ def test_with_weights_the_body_is_frozen_first(project: Project) -> None:
     assert convolutions and all(torch.equal(trained[name], given[name]) for name in convolutions)
     _, card = load_model(root / "data" / "shapes" / "model")
     assert card.mean == (0.485, 0.456, 0.406)  # what published weights expect
+    assert card.made["weights_sha256"] == sha256_of(root / "body.pth")
     moved = run(root, weights=str(root / "body.pth"), unfrozen_lr=[1e-4, 1e-3])
     assert moved["stage_2"]["layers"] == "all" and moved["stage_2"]["lr"] == [1e-4, 1e-3]
     trained = weights_of(root)

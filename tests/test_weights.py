@@ -32,8 +32,9 @@ def test_none_is_none() -> None:
 def test_published_weights_are_fetched_once_and_verified(project: Project) -> None:
     root = project()
     url = published(root)
-    state = read_weights("imagenet", url)
-    assert state is not None and torch.equal(state["conv1.weight"], torch.ones(2))
+    weights = read_weights("imagenet", url)
+    assert weights is not None and torch.equal(weights.state["conv1.weight"], torch.ones(2))
+    assert weights.sha256.startswith(url.rsplit("-", 1)[1].removesuffix(".pth"))
     shutil.rmtree(root / "web")
     assert read_weights("imagenet", url) is not None  # the network is not needed any more
 
