@@ -80,12 +80,16 @@ run() {
     step speed-32 python3 "$bench" --size 32 --batch 16 --images 64 --epochs 1 --json "$out/speed-32.json"
     step tamil python3 "$search" "${common[@]}" --recipes 48+7-epochs --classes 2 --share 0.3 \
       --test --out "$out/tamil.csv"
+    step tamil-refit python3 "$search" "${common[@]}" --recipes 48+7-epochs --classes 2 --share 0.3 \
+      --refit --test --out "$out/tamil.csv"
     return
   fi
   local chosen=96+20-epochs+batch-256
   step speed-224 python3 "$bench" --size 224 --batch 512 --images 16384 --epochs 2 \
     --json "$out/speed-224.json"
   step tamil-seeds python3 "$search" "${common[@]}" --recipes "$chosen" --seeds 8,9,10 --test \
+    --out "$out/tamil.csv"
+  step tamil-refit python3 "$search" "${common[@]}" --recipes "$chosen" --refit --test \
     --out "$out/tamil.csv"
   step tamil-random python3 "$search" "${common[@]}" --recipes "$chosen" --random --test \
     --out "$out/tamil.csv"
