@@ -21,7 +21,13 @@ def demo(
     """Run `kalai demo` with its scratch folders below `folder`."""
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "demo", *arguments],
-        env={**os.environ, "TMPDIR": str(folder), **(env or {})},
+        # torch makes a cache folder of its own where it imports its compiler
+        env={
+            **os.environ,
+            "TMPDIR": str(folder),
+            "TORCHINDUCTOR_CACHE_DIR": str(folder.parent / "torch"),
+            **(env or {}),
+        },
         capture_output=True,
         check=False,
         text=True,
