@@ -21,7 +21,7 @@ def demo(
     """Run `kalai demo` with its scratch folders below `folder`."""
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "demo", *arguments],
-        # torch makes a cache folder of its own where it imports its compiler
+        # torchvision's import makes torch's cache folder, in TMPDIR unless it has a place
         env={
             **os.environ,
             "TMPDIR": str(folder),
