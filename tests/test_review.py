@@ -55,8 +55,8 @@ PATH = Path("data") / NAME / "decisions.csv"
 class Browser:
     """What a page's own script would ask."""
 
-    def __init__(self, url: str, page: LocalPage) -> None:
-        self.http = httpx.Client(base_url=f"{url}/api/{NAME}", timeout=30)
+    def __init__(self, http: httpx.Client, page: LocalPage) -> None:
+        self.http = http
         self.headers = {TOKEN_HEADER: page.token}
 
     def get(self, path: str) -> Any:
@@ -74,8 +74,11 @@ class Browser:
 @pytest.fixture
 def browser(stage: Path) -> Iterator[Browser]:
     page = make_page([NAME], WHO)
-    with served(page) as url:
-        yield Browser(url, page)
+    with (
+        served(page) as url,
+        httpx.Client(base_url=f"{url}/api/{NAME}", timeout=30) as http,
+    ):
+        yield Browser(http, page)
 
 
 def say(content_id: str, action: str, label: str = "", reason: str = "") -> dict[str, str]:
