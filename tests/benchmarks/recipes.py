@@ -1,6 +1,6 @@
 """Which training recipe is best, judged on the validation part alone.
 
-    python tests/benchmarks/recipes.py --data . --dataset tamil --list
+    python tests/benchmarks/recipes.py --list
     python tests/benchmarks/recipes.py --data . --dataset tamil --recipes plain,96,96+20-epochs
     python tests/benchmarks/recipes.py --data . --dataset tamil --recipes plain --seeds 8,9,10 \\
         --test --out results.csv
@@ -144,6 +144,14 @@ def attempt(project: Path, dataset: str, section: Changes, test: bool) -> dict[s
     }
 
 
+def list_recipes(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    """Say what can be tried, and end."""
+    if is_asked:
+        for name, changes in RECIPES.items():
+            print(f"{name:14} {changes}")
+        context.exit()
+
+
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), default=ROOT, help="The project.")
 @click.option("--dataset", required=True)
@@ -157,13 +165,9 @@ def attempt(project: Path, dataset: str, section: Changes, test: bool) -> dict[s
 @click.option("--refit", is_flag=True, help="Train on the validation part, too.")
 @click.option("--random", is_flag=True, help="Parts of the same sizes, drawn blindly.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recipes.csv"))
-@click.option("--list", "is_list", is_flag=True, help="Say what there is.")
+@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=list_recipes)
 def main(**options: Any) -> None:
     """Search."""
-    if options["is_list"]:
-        for name, changes in RECIPES.items():
-            print(f"{name:14} {changes}")
-        return
     if options["refit"] and not options["test"]:
         raise click.UsageError("--refit leaves nothing to judge by without --test")
     dataset, out = options["dataset"], options["out"].resolve()
