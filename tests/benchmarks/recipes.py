@@ -165,7 +165,14 @@ def list_recipes(context: click.Context, _: click.Parameter, is_asked: bool) -> 
 @click.option("--refit", is_flag=True, help="Train on the validation part, too.")
 @click.option("--random", is_flag=True, help="Parts of the same sizes, drawn blindly.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recipes.csv"))
-@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=list_recipes)
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=list_recipes,
+    help="Say what can be tried.",
+)
 def main(**options: Any) -> None:
     """Search."""
     if options["refit"] and not options["test"]:
