@@ -6,6 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import click
 from pipeline.archives import Member
 from pipeline.classes import LetterClass, class_table
 from pipeline.cluster import Cluster, workers
+from pipeline.drawing import Drawing
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import write_json
-from pipeline.handwriting import Converted, Converter, Drawing
+from pipeline.handwriting import Converted, convert_letters
 from pipeline.layout import Labels, Letter, choose, letter_of, walk
 from pipeline.letter_shards import LETTERS, converted_on
 from pipeline.params import Convert, load_params, section
@@ -163,7 +165,7 @@ def convert(
         processes = 0 if kilobytes * 1000 < ALONE_BELOW else min(os.cpu_count() or 1, 4)
     with (
         Progress(f"convert {dataset}", total=kilobytes, unit="kB") as progress,
-        writing_samples(samples_path(dataset)) as writer,
+        writing_samples(samples_path(dataset), about=drawing.metadata) as writer,
     ):
         if cluster is None:
             results = _converted(intake.batches(progress), drawing, processes)
@@ -185,7 +187,8 @@ def convert(
             progress.advance(0, note=f"{writer.count} letters, {len(intake.rejected)} rejected")
         if not writer.count:
             where = ", ".join(map(str, intake.archives.values()))
-            raise PipelineError(f"{where}: no letter in it that could be read")
+            first = ": {2}: {3}".format(*intake.rejected[0]) if intake.rejected else ""
+            raise PipelineError(f"{where}: no letter in it that could be read{first}")
     write_rejected(dataset, sorted(intake.rejected))  # however far ahead archives were read
     return {
         "samples": writer.count,
@@ -208,28 +211,15 @@ def _converted(
             taken.append((part, name))
             yield batch
 
-    if processes:
-        found = in_processes(_work, letters(), processes, _start, drawing)
-    else:
-        found = map(Converter(drawing).convert, letters())
+    work = partial(convert_letters, drawing)
+    found = in_processes(work, letters(), processes) if processes else map(work, letters())
     for converted in found:
         yield *taken.popleft(), converted
 
 
-_converters: list[Converter] = []  # of this process, made once: its pen takes 30 ms to table
-
-
-def _start(drawing: Drawing) -> None:
-    _converters.append(Converter(drawing))
-
-
-def _work(letters: list[Letter]) -> Converted:
-    return _converters[0].convert(letters)
-
-
-def drawing_of(params: Convert) -> Drawing:
+def drawing_by(params: Convert) -> Drawing:
     """Return how pen files are drawn."""
-    return Drawing(params.dpi, params.pen_width, params.y_axis)
+    return Drawing(params.dpi, params.pen_width, params.y_axis, params.ink)
 
 
 @click.command(cls=Stage)
@@ -257,7 +247,7 @@ def main(dataset: str) -> None:
             raise PipelineError(f"{path}: no such file; run `dvc repro fetch@{dataset}` first")
     intake = Intake(archives, class_table(Path(settings.classes)), settings.per_class)
     with workers(params.compute) as cluster:
-        report = convert(dataset, intake, drawing_of(settings), cluster=cluster)
+        report = convert(dataset, intake, drawing_by(settings), cluster=cluster)
     write_json(reports_folder(dataset) / "convert.json", report)
     click.echo(f"{dataset}: {report['samples']} samples, {len(intake.rejected)} rejected")
 

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from pipeline import samples
 from pipeline.cluster import Cluster
-from pipeline.handwriting import COLUMNS, Converted, Converter, Drawing
+from pipeline.drawing import Drawing
+from pipeline.handwriting import COLUMNS, Converted, convert_letters
 from pipeline.layout import Letter
 from pipeline.shards import shard_at, take_shard, write_shard
 
 LETTERS = 2048  # a shard: a second of work; at most the batch's own bound of bytes
 
 _SCHEMA = pa.schema([(name, samples.COLUMNS[name]) for name in COLUMNS])
-_converter = lru_cache(maxsize=4)(Converter)  # its pen takes 30 ms to table
 
 Part = TypeVar("Part")
 Rejections = list[tuple[str, str, str, str, str]]
@@ -49,7 +48,7 @@ def converted_on(
 
 def convert_shard(shard: str, letters: list[Letter], drawing: Drawing) -> tuple[str, Rejections]:
     """Convert letters on a worker into a shard; return it, and who is not in it."""
-    converted = _converter(drawing).convert(letters)
+    converted = convert_letters(drawing, letters)
     table = pa.Table.from_pydict(converted.columns, schema=_SCHEMA)
     write_shard(shard, table)
     return shard, converted.rejected

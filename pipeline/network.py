@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from pipeline.drawing import Drawing
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.pictures import Pixels, View
@@ -115,6 +116,7 @@ class Card:
     std: tuple[float, ...]
     tta: tuple[tuple[float, ...], ...] = ()  # windows, 2 x 3 each, that are averaged; (): plain
     temperature: float = 1.0  # divides the logits; fitted on the validation part
+    drawing: Drawing | None = None  # how pen files become pictures for it; None: they do not
     made: dict[str, Any] = field(default_factory=dict)  # data, versions, seed, metrics
 
 
@@ -137,8 +139,10 @@ def load_model(folder: Path) -> tuple[nn.Sequential, Card]:
         if values.pop("format") != FORMAT or values.pop("architecture") != "resnet34":
             raise PipelineError(f"{path}: made by another version of kalai; train again")
         classes = tuple(ClassName(**row) for row in values.pop("classes"))
+        drawing = values.pop("drawing", None)
         card = Card(
             classes=classes,
+            drawing=None if drawing is None else Drawing(**drawing),
             view=View(**values.pop("view")),
             mean=tuple(values.pop("mean")),
             std=tuple(values.pop("std")),

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from pipeline.errors import PipelineError
 from pipeline.files import replacing
 from pipeline.progress import Progress
-from pipeline.samples import dataset_folder, samples_path
+from pipeline.samples import dataset_folder, existing_samples, samples_path
 
 Pixels = NDArray[np.uint8]
 
@@ -68,7 +68,7 @@ def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, flo
     if view.invert:
         image = ImageOps.invert(image)
     if view.trim:
-        ink = image.convert("L").point(lambda value: 255 * (value >= 128))
+        ink = image.point(lambda value: 255 * (value >= 128))  # of any colour
         image = image.crop(ink.getbbox())  # a box of None, where all is empty, keeps all
     width, height = image.size
     inner = view.size - 2 * view.margin
@@ -174,10 +174,7 @@ def _stored(dataset: str) -> Iterator[list[tuple[str, bytes]]]:
 
 def _key(dataset: str, sample_ids: Sequence[str], view: View, whole: int) -> str:
     """Name what the cached arrays were made from: which samples of which file, seen how."""
-    path = samples_path(dataset)
-    if not path.exists():
-        raise PipelineError(f"{path}: no such file; run `dvc repro` or `dvc pull` first")
-    content = pq.read_table(path, columns=["sample_id", "content_id"])
+    content = pq.read_table(existing_samples(dataset), columns=["sample_id", "content_id"])
     ids = dict(
         zip(content["sample_id"].to_pylist(), content["content_id"].to_pylist(), strict=True)
     )

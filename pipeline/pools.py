@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline.errors import PipelineError
 
@@ -27,17 +27,13 @@ def in_order(function: Callable[[In], Out], items: Iterable[In], threads: int) -
 
 
 def in_processes(
-    function: Callable[[In], Out],
-    items: Iterable[In],
-    processes: int,
-    start: Callable[..., None] | None = None,
-    *told: Any,
+    function: Callable[[In], Out], items: Iterable[In], processes: int
 ) -> Iterator[Out]:
-    """Map with processes: for work that holds the GIL; each calls `start(*told)` first.
+    """Map with processes: for work that holds the GIL.
 
     They end with the process that waits for them. Raises PipelineError when one dies.
     """
-    with ProcessPoolExecutor(processes, initializer=_begin, initargs=(start, *told)) as pool:
+    with ProcessPoolExecutor(processes, initializer=_begin) as pool:
         try:
             yield from _results(pool, function, items, AHEAD * processes)
         except BrokenProcessPool as error:
@@ -66,10 +62,8 @@ def _results(
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(start: Callable[..., None] | None, *told: Any) -> None:
+def _begin() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if start is not None:
-        start(*told)
 
 
 def _end_with_parent() -> None:

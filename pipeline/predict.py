@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from pipeline import __version__
 from pipeline.compute import pick_device
 from pipeline.errors import PipelineError, Rejected, Stage
+from pipeline.handwriting import draw_pen
 from pipeline.images import open_rgb
 from pipeline.measures import softmax
-from pipeline.network import ClassName, load_model, predict_logits
-from pipeline.pictures import Pixels, View, prepare
+from pipeline.network import Card, ClassName, load_model, predict_logits
+from pipeline.pictures import Pixels, prepare
 from pipeline.samples import DATA
 
 BATCH = 256  # pictures decoded before the network is asked; bounds memory
 THREADS = min(8, os.cpu_count() or 1)  # that decode, or ask a host for its pictures
+PEN_FILE = 100_000  # bytes; a pen file has come to its first stroke by then
 MAX_BYTES = 50_000_000  # of a picture from a URL or standard input
 
 
@@ -48,7 +50,8 @@ def main(
 ) -> None:
     """Name what is in pictures: the top 3 with probabilities.
 
-    IMAGE is a file, a folder (every file in it), a URL, or - for one picture on standard input.
+    IMAGE is a file, a folder (every file in it), a URL, or - for one picture on standard input;
+    where a model learned from handwriting, a UNIPEN file, too.
     What cannot be read is named on standard error, and the exit code says so at the end.
 
     Example: kalai predict --dataset dances photo.jpg holiday/
@@ -57,7 +60,7 @@ def main(
     computing = pick_device(device)
     names, refused = iter(expanded(images)), 0
     while some := list(islice(names, BATCH)):
-        opened, refusals = open_all(some, card.view, allowed)
+        opened, refusals = open_all(some, card, allowed)
         refused += len(refusals)
         for name, reason in refusals.items():
             click.echo(f"{name}: {reason}", err=True)
@@ -99,13 +102,13 @@ def expanded(images: Iterable[str]) -> Iterator[str]:
 
 
 def open_all(
-    names: Sequence[str], view: View, allowed: Sequence[str]
+    names: Sequence[str], card: Card, allowed: Sequence[str]
 ) -> tuple[dict[str, Pixels], dict[str, Rejected]]:
     """Read and prepare pictures; what cannot be read comes second, with its reason."""
 
     def opening(name: str) -> Pixels | Rejected:
         try:
-            return prepare(open_rgb(read(name, allowed)), view)[0]
+            return pixels_of(read(name, allowed), card)
         except Rejected as reason:
             return reason
 
@@ -114,6 +117,21 @@ def open_all(
     refusals = {name: each for name, each in found.items() if isinstance(each, Rejected)}
     opened = {name: each for name, each in found.items() if not isinstance(each, Rejected)}
     return opened, refusals
+
+
+def pixels_of(data: bytes, card: Card) -> Pixels:
+    """Return what the network is to see of a picture's or a UNIPEN file's bytes.
+
+    Raises Rejected, also where the model reads no pens, or nothing but pens.
+    """
+    if b".PEN_DOWN" in data[:PEN_FILE]:
+        if card.drawing is None:
+            raise Rejected("pen-file", "strokes of a pen, and this model learned from pictures")
+        data = draw_pen(data, card.drawing)
+    pixels = prepare(open_rgb(data), card.view)[0]
+    if card.drawing and card.drawing.ink == "trace" and (pixels == pixels[:1]).all():
+        raise Rejected("no-trace", "its ink has no colour, and this model reads from pen files")
+    return pixels
 
 
 def read(name: str, allowed: Sequence[str]) -> bytes:

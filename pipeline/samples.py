@@ -85,18 +85,32 @@ def samples_path(dataset: str) -> Path:
     return DATA / dataset / "samples.parquet"
 
 
+def existing_samples(dataset: str) -> Path:
+    """Return the path of a dataset's samples; raise PipelineError where there are none."""
+    path = samples_path(dataset)
+    if not path.exists():
+        others = sorted(each.parent.name for each in DATA.glob("*/samples.parquet"))
+        there = f"; there is {', '.join(others)}" if others else ""
+        raise PipelineError(f"{path}: no such file; run `dvc repro` or `dvc pull` first{there}")
+    return path
+
+
 class SampleWriter:
     """Streams rows into a Parquet file, a row group at a time.
 
     Columns that a row does not name are null; a name outside `COLUMNS` is a KeyError.
     """
 
-    def __init__(self, path: Path, row_group: int = ROW_GROUP) -> None:
+    def __init__(
+        self, path: Path, row_group: int = ROW_GROUP, about: Mapping[str, str] | None = None
+    ) -> None:
         self.count = 0
         self._row_group = row_group
         self._columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._buffered = 0
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            path, SCHEMA.with_metadata({**SCHEMA.metadata, **(about or {})}), compression="zstd"
+        )
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add one sample."""
@@ -138,10 +152,15 @@ class SampleWriter:
 
 
 @contextmanager
-def writing_samples(path: Path, row_group: int = ROW_GROUP) -> Iterator[SampleWriter]:
-    """Give a writer; the file appears at `path` when the block ends well, else not at all."""
+def writing_samples(
+    path: Path, row_group: int = ROW_GROUP, about: Mapping[str, str] | None = None
+) -> Iterator[SampleWriter]:
+    """Give a writer; the file appears at `path` when the block ends well, else not at all.
+
+    `about` is added to the file's metadata.
+    """
     with replacing(path) as temporary:
-        writer = SampleWriter(temporary, row_group)
+        writer = SampleWriter(temporary, row_group, about)
         try:
             yield writer
         except BaseException:
@@ -157,14 +176,10 @@ def read_samples(
 
     Raises PipelineError when the file is missing, damaged or of an older schema.
     """
-    path = samples_path(dataset)
+    path = existing_samples(dataset)
     wanted = list(columns) if columns is not None else list(COLUMNS)
     if not images:
         wanted = [name for name in wanted if name != "image"]
-    if not path.exists():
-        others = sorted(each.parent.name for each in DATA.glob("*/samples.parquet"))
-        there = f"; there is {', '.join(others)}" if others else ""
-        raise PipelineError(f"{path}: no such file; run `dvc repro` or `dvc pull` first{there}")
     try:
         return pq.read_table(path, columns=wanted)
     except (pa.ArrowException, KeyError) as error:

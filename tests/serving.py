@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.drawing import Drawing
 from pipeline.network import Card, ClassName, build, save_model
 from pipeline.pages.local import LocalPage
-from pipeline.params import Params, load_params
 from pipeline.pictures import View
 from pipeline.serve.page import make_page
 from pipeline.serve.served import Served, load
-from tests.conftest import ROOT
 from tests.worlds import write_world
 
 LETTERS = (
@@ -32,15 +31,12 @@ def write_models(root: Path) -> None:
     torch.manual_seed(0)
     for dataset, classes, view in (("letters", LETTERS, INK), ("photos", PHOTOS, View(32))):
         write_world(root, dataset, {each.label: {"train": 8, "test": 1} for each in classes})
-        card = Card(classes, view, (0.3,) * view.channels, (0.3,) * view.channels)
+        card = Card(
+            *(classes, view, (0.3,) * view.channels, (0.3,) * view.channels),
+            drawing=Drawing() if dataset == "letters" else None,
+        )
         network = build(len(classes), view.channels)
         save_model(root / "data" / dataset / "model", network, card)
-
-
-def drawn_params() -> Params:
-    """Return the shipped params, where letters are drawn as the handwriting is."""
-    params = load_params(ROOT / "params.yaml")
-    return params.model_copy(update={"convert": {"letters": params.convert["tamil"]}})
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +47,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Served]:
     os.chdir(root)  # data lies below the current folder; monkeypatch lives for one test only
     try:
         device = torch.device("cpu")
-        return {name: load(name, drawn_params(), device) for name in ("letters", "photos")}
+        return {name: load(name, device) for name in ("letters", "photos")}
     finally:
         os.chdir(before)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from pipeline.bitmap import Bitmap, encode_png, encode_tiff
+from pipeline.bitmap import Bitmap, encode_tiff
 
 pixels = hnp.arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
@@ -27,7 +27,7 @@ def test_bits_are_kept(is_white: npt.NDArray[np.bool_]) -> None:
 
 @given(pixels)
 def test_files_open_as_bi_level_with_the_same_bits(is_white: npt.NDArray[np.bool_]) -> None:
-    for encode in (encode_png, encode_tiff):
+    for encode in (lambda bitmap: bitmap.png, encode_tiff):
         with Image.open(io.BytesIO(encode(Bitmap.of(is_white)))) as image:
             assert image.mode == "1"
             assert np.array_equal(np.asarray(image), is_white)
@@ -37,7 +37,7 @@ def test_a_picture_larger_than_a_stored_block_opens() -> None:
     is_white = (
         np.random.default_rng(8).random((1000, 1500)) < 0.5
     )  # 188,000 bytes; a block has 65,535
-    with Image.open(io.BytesIO(encode_png(Bitmap.of(is_white)))) as image:
+    with Image.open(io.BytesIO(Bitmap.of(is_white).png)) as image:
         assert np.array_equal(np.asarray(image), is_white)
 
 

@@ -27,8 +27,9 @@ from pipeline import progress
 from pipeline.bitmap import Bitmap, encode_tiff
 from pipeline.classes import TAMIL, class_table
 from pipeline.convert import Intake, convert, main
+from pipeline.drawing import Drawing, drawing_of
 from pipeline.errors import PipelineError
-from pipeline.handwriting import Converter, Drawing
+from pipeline.handwriting import convert_letters
 from pipeline.layout import Letter
 from pipeline.samples import read_samples
 from tests.archiving import APPLE_DOUBLE, Member, write_archive
@@ -245,6 +246,25 @@ def test_drawing_follows_params(run: Callable[..., Result]) -> None:
     assert rows()["usr_1/000t01"]["content_id"] != down
 
 
+def test_traced_ink_says_where_the_pen_went_and_a_picture_has_none(
+    run: Callable[..., Result],
+) -> None:
+    traced = {"convert.tamil.ink": "trace"}
+    run([("usr_1/000t01.txt", pen(1)), ("usr_1/000t02.tiff", tiff(1))], TEST, **traced)
+    (row,) = (row for row in rows().values() if row["group"])
+    with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+        assert len(image.convert("RGB").getcolors() or []) > 2
+        size = image.size
+    assert rejected()["usr_1/000t02"] == "no-strokes"
+    assert drawing_of("tamil") == Drawing(ink="trace")
+    run([("usr_1/000t01.txt", pen(1))], TEST)
+    (black,) = (row for row in rows().values() if row["group"])
+    assert (black["width"], black["height"]) == size and black["content_id"] != row["content_id"]
+    assert drawing_of("tamil") == Drawing()
+    nothing = run([("usr_1/000t02.tiff", tiff(1))], [("00001.tiff", tiff(2))], **traced)
+    assert nothing.exit_code == 1 and "no letter in it that could be read: no-str" in nothing.output
+
+
 def test_progress_tells_rate_and_time_left(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,7 +398,7 @@ def test_a_batch_is_converted_in_its_order() -> None:
     letters = [
         Letter(name, "000", None, None, name, data) for name, data in [*TRAIN[1:7], *WRONG[:4]]
     ]
-    converted = Converter(Drawing()).convert(letters)
+    converted = convert_letters(Drawing(), letters)
     assert converted.columns["sample_id"] == [name for name, _ in TRAIN[1:7]]
     assert [row[2] for row in converted.rejected] == ["truncated", "corrupt", "no-ink", "empty"]
 

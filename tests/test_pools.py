@@ -49,15 +49,8 @@ def test_threads_keep_the_order_and_hold_little() -> None:
         list(in_order(fail, range(100), 4))
 
 
-_begun: list[str] = []
-
-
-def begin(word: str) -> None:
-    _begun.append(word)
-
-
-def told(number: int) -> tuple[int, int, list[str]]:
-    return number, os.getpid(), _begun
+def told(number: int) -> tuple[int, int]:
+    return number, os.getpid()
 
 
 def fall(number: int) -> int:
@@ -70,13 +63,11 @@ def refuse(number: int) -> int:
     raise Rejected("truncated", f"at {number}")
 
 
-def test_processes_keep_the_order_and_begin_as_they_were_told() -> None:
-    results = list(in_processes(told, range(40), 2, begin, "word"))
-    assert [number for number, _, _ in results] == list(range(40))
-    pids = {pid for _, pid, _ in results}
+def test_processes_keep_the_order() -> None:
+    results = list(in_processes(told, range(40), 2))
+    assert [number for number, _ in results] == list(range(40))
+    pids = {pid for _, pid in results}
     assert 1 <= len(pids) <= 2 and os.getpid() not in pids
-    assert all(words == ["word"] for _, _, words in results)
-    assert not _begun
 
 
 def test_a_process_that_dies_and_a_verdict_in_one_are_heard_here() -> None:

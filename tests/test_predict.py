@@ -11,9 +11,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from pipeline.drawing import Drawing, Ink
+from pipeline.handwriting import draw_pen
 from pipeline.network import Card, ClassName, build, save_model
 from pipeline.pictures import View
 from pipeline.predict import main
+from tests.pens import pen_file
 from tests.worlds import draw_shape
 
 Project = Callable[..., Path]
@@ -115,6 +118,41 @@ def test_ink_of_any_paper_size_is_seen_alike(project: Project) -> None:
     page.save(root / "page.png")
     said = CliRunner().invoke(main, ["small.tiff", "page.png"]).stdout.splitlines()
     assert said[0].split("  ")[1] == said[1].split("  ")[1]
+
+
+INK = View(32, 3, "pad", margin=2, trim=True, invert=True)
+PEN = pen_file("0 0 0, 900 40 1, 950 800 2", "300 500 3")
+
+
+def write_reader(root: Path, drawing: Drawing | None) -> None:
+    torch.manual_seed(0)
+    card = Card(CLASSES, INK, (0.1,) * 3, (0.3,) * 3, drawing=drawing)
+    save_model(root / "data" / "letters" / "model", build(3), card)
+    (root / "pen.txt").write_bytes(PEN)
+    for name, used in (("drawn", drawing or Drawing()), ("black", Drawing())):
+        (root / f"{name}.png").write_bytes(draw_pen(PEN, used))
+
+
+@pytest.mark.parametrize("ink", ["black", "trace"])
+def test_a_pen_file_is_drawn_as_what_the_model_learned_from(project: Project, ink: Ink) -> None:
+    write_reader(project(), Drawing(ink=ink))
+    done = CliRunner().invoke(main, ["pen.txt", "drawn.png"])
+    pen, drawn = (line.split("  ")[1] for line in done.stdout.splitlines())
+    assert done.exit_code == 0 and pen == drawn
+
+
+def test_pens_and_pictures_are_refused_where_the_model_cannot_read_them(project: Project) -> None:
+    root = project()
+    write_reader(root, None)
+    done = CliRunner().invoke(main, ["pen.txt", "drawn.png"])
+    assert done.exit_code == 1 and "pen.txt: pen-file: strokes of a pen" in done.stderr
+    assert done.stdout.startswith("drawn.png  ")
+    write_reader(root, Drawing(ink="trace"))
+    (root / "broken.txt").write_bytes(PEN.replace(b"_POINTS_PER_INCH", b"_POINTS"))
+    done = CliRunner().invoke(main, ["black.png", "broken.txt", "drawn.png"])
+    assert done.exit_code == 1 and done.stdout.startswith("drawn.png  ")
+    assert "black.png: no-trace: its ink has no colour" in done.stderr
+    assert "broken.txt: no-resolution" in done.stderr
 
 
 def test_whose_model_is_asked_where_there_are_more_or_none(

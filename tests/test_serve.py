@@ -32,8 +32,10 @@ from PIL import Image
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from pipeline.bitmap import Bitmap
+from pipeline.drawing import Drawing
 from pipeline.errors import Rejected
-from pipeline.handwriting import Converter, Drawing
+from pipeline.handwriting import convert_letters
 from pipeline.layout import Letter
 from pipeline.measures import softmax
 from pipeline.network import predict_logits
@@ -46,7 +48,7 @@ from pipeline.serve.strokes import Pen
 from tests.browsing import served as serving
 from tests.conftest import ROOT
 from tests.pens import pen_file
-from tests.serving import drawn_params, page, served, write_models
+from tests.serving import page, served, write_models
 from tests.worlds import draw_shape
 
 __all__ = ["page", "served"]  # fixtures
@@ -81,7 +83,7 @@ def test_strokes_of_a_known_resolution_are_drawn_as_convert_draws_them(
     client: httpx.Client, served: Mapping[str, Served]
 ) -> None:
     data = pen_file("0 0 0, 900 40 1, 950 800 2", "300 500 3")
-    row = Converter(Drawing()).convert([Letter("1", "disc", None, None, "", data)]).columns
+    row = convert_letters(Drawing(), [Letter("1", "disc", None, None, "", data)]).columns
     strokes = [[[0, 0], [900, 40], [950, 800]], [[300, 500]]]
     answer = ask(client, strokes, points_per_inch=2500).json()
     assert answer["content_id"] == row["content_id"][0]
@@ -113,7 +115,7 @@ def test_a_letter_of_no_resolution_is_alike_wherever_and_however_large_it_is_wri
 ) -> None:
     points = np.concatenate([np.array(stroke) for stroke in strokes])
     assume((points.max(0) > points.min(0)).any())
-    pen = Pen(250, 2, 0.5)
+    pen = Pen(Drawing(), 0.5)
     plain = pen.draw(strokes, None)
     moved = pen.draw([[[px * scale + x, py * scale + y] for px, py in s] for s in strokes], None)
     assert moved.content_id == plain.content_id
@@ -128,20 +130,22 @@ def test_a_letter_written_at_the_usual_size_needs_no_resolution(
     points = np.concatenate([np.array(stroke) for stroke in strokes])
     extent = float((points.max(0) - points.min(0)).max())
     assume(extent > 0)
-    pen = Pen(250, 2, 0.5)
+    pen = Pen(Drawing(), 0.5)
     assert pen.draw(strokes, None).content_id == pen.draw(strokes, extent / 0.5).content_id
 
 
 def test_the_usual_size_is_the_median_of_the_samples() -> None:
     sizes = np.array([[60, 20], [30, 110], [35, 40]])
-    assert Pen.of_samples(250, 2, sizes).usual_in == 50 / 250
-    assert Pen.of_samples(250, 2).usual_in == Pen.of_samples(250, 2, sizes[:0]).usual_in == 0.5
+    assert Pen.of_samples(Drawing(), sizes).usual_in == 50 / 250
+    for none in (None, sizes[:0]):
+        assert Pen.of_samples(Drawing(), none).usual_in == 0.5
 
 
 def test_dots_alone_are_drawn() -> None:
-    assert Pen().draw([[[7, 7]]], None).has_ink
+    dot = Pen(Drawing()).draw([[[7, 7]]], None)
+    assert isinstance(dot, Bitmap) and dot.has_ink
     with pytest.raises(Rejected, match="no-ink"):
-        Pen().draw([[]], None)
+        Pen(Drawing()).draw([[]], None)
 
 
 def test_a_picture_gets_what_kalai_predict_gives_it(
@@ -223,8 +227,8 @@ def test_a_model_alone_is_served_without_samples(project: Project) -> None:
     write_models(root)
     for name in ("samples.parquet", "split.csv"):
         (root / "data" / "letters" / name).unlink()
-    alone = load("letters", drawn_params(), torch.device("cpu"))
-    assert alone.pen == Pen() and not alone.samples and alone.right is None
+    alone = load("letters", torch.device("cpu"))
+    assert alone.pen == Pen(Drawing()) and not alone.samples and alone.right is None
 
 
 def test_nothing_is_unpickled(project: Project) -> None:
@@ -235,7 +239,7 @@ def test_nothing_is_unpickled(project: Project) -> None:
     root = project()
     write_models(root)
     (root / "data" / "letters" / "model" / "export.pkl").write_bytes(pickle.dumps(Bomb()))
-    load("letters", drawn_params(), torch.device("cpu"))
+    load("letters", torch.device("cpu"))
     assert not (root / "exploded").exists()
 
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.callbacks import Saver
+from pipeline.drawing import Drawing
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, sha256_of
 from pipeline.measures import losses, softmax
@@ -264,6 +265,16 @@ def test_what_cannot_be_learned_is_one_line(
     write_world(root, "shapes", world)
     with pytest.raises(PipelineError, match=said):
         train("shapes", tiny())
+
+
+def test_a_model_remembers_how_its_letters_were_drawn(project: Project) -> None:
+    root = project()
+    drawing = Drawing(dpi=125, ink="trace")
+    write_world(root, "shapes", WORLD, about=drawing.metadata)
+    with pytest.raises(PipelineError, match=r"shapes.channels is 1, .* no colour"):
+        train("shapes", tiny(channels=1))
+    run(root, frozen_epochs=0, unfrozen_epochs=1)
+    assert load_model(root / "data" / "shapes" / "model")[1].drawing == drawing
 
 
 def test_without_a_valid_part_it_trains_unwatched(

@@ -47,12 +47,14 @@ def write_world(
     *,
     size: tuple[int, int] = (48, 40),
     vary_size: bool = False,
+    about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a dataset: `counts` gives for each label how many samples each part holds."""
+    """Write a dataset: `counts` gives for each label how many samples each part holds; `about`
+    goes into the samples' metadata."""
     folder = root / "data" / dataset
     folder.mkdir(parents=True, exist_ok=True)
     rows, seed = [], 0
-    with writing_samples(folder / "samples.parquet") as writer:
+    with writing_samples(folder / "samples.parquet", about=about) as writer:
         for label, parts in counts.items():
             for part, count in parts.items():
                 for _ in range(count):

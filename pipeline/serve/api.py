@@ -11,7 +11,6 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from pipeline.bitmap import encode_png
 from pipeline.network import ClassName
 from pipeline.pages.answers import (
     PICTURE_ANSWER,
@@ -184,9 +183,9 @@ def add_strokes(router: APIRouter, served: Served) -> None:
         points = sum(map(len, written.strokes))
         if points > MAX_POINTS:
             raise HTTPException(422, f"{points} points, at most {MAX_POINTS}")
-        bitmap, seen = served.see_strokes(written.strokes, written.points_per_inch, wish.top)
-        drawn = shown(encode_png(bitmap), bitmap.width, bitmap.height)
-        return DrawnAnswer(**answer(seen), drawn=drawn, content_id=bitmap.content_id)
+        letter, seen = served.see_strokes(written.strokes, written.points_per_inch, wish.top)
+        drawn = shown(letter.png, letter.width, letter.height)
+        return DrawnAnswer(**answer(seen), drawn=drawn, content_id=letter.content_id)
 
     router.add_api_route(
         "/strokes",

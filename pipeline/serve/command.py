@@ -42,7 +42,6 @@ def main(
     from pipeline.compute import pick_device
     from pipeline.pages.guard import TOKEN_HEADER
     from pipeline.pages.local import serve
-    from pipeline.params import load_params
     from pipeline.predict import trained
     from pipeline.serve.page import make_page
     from pipeline.serve.served import load
@@ -51,11 +50,11 @@ def main(
     for dataset in datasets:
         if dataset not in there:
             raise PipelineError(f"no model of {dataset!r}; there are: {', '.join(there)}")
-    params, computing = load_params(), pick_device(device)
+    computing = pick_device(device)
     served = []
     for dataset in dict.fromkeys(datasets or there):
         click.echo(f"loading {dataset}", err=True)
-        served.append(load(dataset, params, computing))
+        served.append(load(dataset, computing))
     page = make_page(served, token)
     if token is None:
         click.echo(f"for scripts: {TOKEN_HEADER}: {page.token}")

@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pipeline.bitmap import Bitmap, encode_png
+from pipeline.bitmap import Bitmap
+from pipeline.drawing import Drawing
 from pipeline.files import read_json
-from pipeline.images import open_rgb
 from pipeline.measures import softmax
 from pipeline.network import Card, ClassName, load_model, predict_logits
-from pipeline.params import Params
 from pipeline.parts import read_parts, split_path
-from pipeline.pictures import Pixels, decode, prepare, read_images
-from pipeline.predict import best
+from pipeline.pictures import Pixels, decode, read_images
+from pipeline.predict import best, pixels_of
 from pipeline.samples import dataset_folder, read_samples, reports_folder, samples_path
 from pipeline.serve.strokes import Pen, Strokes
+from pipeline.trace import Tracing
 
 SHOWN = 6  # sample pictures of a class
 
@@ -52,16 +52,16 @@ class Served:
     def see_picture(self, data: bytes, top: int) -> Seen:
         """Answer for an encoded picture, as `kalai predict` does. Raises Rejected."""
         with self._turn:
-            return self._see(prepare(open_rgb(data), self.card.view)[0], top)
+            return self._see(pixels_of(data, self.card), top)
 
     def see_strokes(
         self, strokes: Strokes, points_per_inch: float | None, top: int
-    ) -> tuple[Bitmap, Seen]:
+    ) -> tuple[Bitmap | Tracing, Seen]:
         """Draw a letter and answer as `evaluate` does for one that is stored. Raises Rejected."""
         assert self.pen is not None
         with self._turn:
-            bitmap = self.pen.draw(strokes, points_per_inch)
-            return bitmap, self._see(decode(encode_png(bitmap), self.card.view)[0], top)
+            drawn = self.pen.draw(strokes, points_per_inch)
+            return drawn, self._see(decode(drawn.png, self.card.view)[0], top)
 
     def _see(self, pixels: Pixels, top: int) -> Seen:
         logits = predict_logits(self.network, pixels[None], self.card, self.device)
@@ -69,7 +69,7 @@ class Served:
         return Seen(pixels, best(probabilities, self.card.classes, top))
 
 
-def load(dataset: str, params: Params, device: torch.device) -> Served:
+def load(dataset: str, device: torch.device) -> Served:
     """Load a dataset's model, and of its samples and reports what is there."""
     network, card = load_model(dataset_folder(dataset) / "model")
     samples = chosen_samples(dataset)
@@ -80,23 +80,22 @@ def load(dataset: str, params: Params, device: torch.device) -> Served:
         network.to(device),
         card,
         device,
-        pen_of(dataset, params),
+        pen_of(dataset, card.drawing),
         {label: [content for _, content in ids] for label, ids in samples.items()},
         {by_id[sample_id]: data for sample_id, data in pictures.items()},
         measured(dataset),
     )
 
 
-def pen_of(dataset: str, params: Params) -> Pen | None:
+def pen_of(dataset: str, drawing: Drawing | None) -> Pen | None:
     """Return how a dataset's letters are drawn: those that `convert` makes are, others not."""
-    drawing = params.convert.get(dataset)
     if drawing is None:
         return None
     sizes = None
     if samples_path(dataset).exists():
         table = read_samples(dataset, ["width", "height"])
         sizes = np.stack([table[name].to_numpy() for name in ("width", "height")], 1)
-    return Pen.of_samples(drawing.dpi, drawing.pen_width, sizes)
+    return Pen.of_samples(drawing, sizes)
 
 
 def chosen_samples(dataset: str, most: int = SHOWN) -> dict[str, list[tuple[str, str]]]:

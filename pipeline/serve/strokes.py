@@ -8,15 +8,17 @@ letters of the archive have: else its strokes would be thicker or thinner than t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.bitmap import Bitmap
+from pipeline.drawing import Drawing
 from pipeline.errors import Rejected
-from pipeline.render import Outline, Renderer
+from pipeline.handwriting import drawer
+from pipeline.render import Outline, margin_of
+from pipeline.trace import Tracing
 
 Strokes = Sequence[Sequence[Sequence[float]]]  # from pen-down to pen-up, points of x and y
 
@@ -25,35 +27,34 @@ USUAL_IN = 0.5  # inches; HP's letters measure 0.54 in the median, and no sample
 
 @dataclass(frozen=True)
 class Pen:
-    """How an archive's letters were drawn, and how large they usually are."""
+    """How an archive's letters were drawn, and how large they usually are.
 
-    dpi: float = 250
-    width: int = 2  # pixels
+    Whichever way the archive's y goes, a pad's goes down.
+    """
+
+    drawing: Drawing
     usual_in: float = USUAL_IN  # the longer side of a letter, inches
 
-    @cached_property
-    def _renderer(self) -> Renderer:
-        return Renderer(self.dpi, self.width)
-
-    def draw(self, strokes: Strokes, points_per_inch: float | None) -> Bitmap:
+    def draw(self, strokes: Strokes, points_per_inch: float | None) -> Bitmap | Tracing:
         """Draw strokes of (x, y) points, y down; None for points an inch: of the usual size.
 
         Raises Rejected: "no-ink", "too-many-pixels".
         """
         arrays = [np.array(stroke, np.float64).reshape(-1, 2) for stroke in strokes if len(stroke)]
         resolution = points_per_inch or resolution_of(arrays, self.usual_in)
-        drawn = self._renderer.draw([Outline(arrays, (resolution, resolution))])[0]
+        draw = drawer(replace(self.drawing, y_axis="down"))
+        (drawn,) = draw([Outline(arrays, (resolution, resolution))])
         if isinstance(drawn, Rejected):
             raise drawn
         return drawn
 
     @classmethod
-    def of_samples(cls, dpi: float, width: int, sizes: npt.NDArray[np.int64] | None = None) -> Pen:
+    def of_samples(cls, drawing: Drawing, sizes: npt.NDArray[np.int64] | None = None) -> Pen:
         """Return the pen of an archive whose samples have these (n, 2) sizes in pixels."""
         if sizes is None or not len(sizes):
-            return cls(dpi, width)
-        extents = sizes.max(1) - 2 * Renderer(dpi, width).margin
-        return cls(dpi, width, max(1.0, float(np.median(extents))) / dpi)
+            return cls(drawing)
+        extents = sizes.max(1) - 2 * margin_of(drawing.pen_width)
+        return cls(drawing, max(1.0, float(np.median(extents))) / drawing.dpi)
 
 
 def resolution_of(strokes: Sequence[npt.NDArray[np.float64]], usual_in: float) -> float:

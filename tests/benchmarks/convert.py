@@ -35,7 +35,7 @@ from pipeline.bitmap import Bitmap, encode_tiff  # noqa: E402
 from pipeline.classes import TAMIL, class_table  # noqa: E402
 from pipeline.convert import Intake  # noqa: E402
 from pipeline.convert import convert as run  # noqa: E402
-from pipeline.handwriting import Drawing  # noqa: E402
+from pipeline.drawing import Drawing  # noqa: E402
 from pipeline.layout import walk  # noqa: E402
 from pipeline.render import Outline, Renderer  # noqa: E402
 from tests.archiving import Member, write_archive  # noqa: E402

@@ -69,14 +69,13 @@ def named_from_pictures(served: Served, letters: Sequence[Letter], dataset: str)
     """Name letters as `convert` and `evaluate` do."""
     import numpy as np
 
-    from pipeline.convert import drawing_of
-    from pipeline.handwriting import Converter
+    from pipeline.drawing import Drawing
+    from pipeline.handwriting import convert_letters
     from pipeline.network import predict_logits
-    from pipeline.params import load_params
     from pipeline.pictures import decode
 
     began = time.perf_counter()
-    rows = Converter(drawing_of(load_params().convert[dataset])).convert(letters).columns
+    rows = convert_letters(served.card.drawing or Drawing(), letters).columns
     pixels = np.stack([decode(each["bytes"], served.card.view)[0] for each in rows["image"]])
     logits = predict_logits(served.network, pixels, served.card, served.device)
     labels = [served.card.classes[place].label for place in logits.argmax(1)]
@@ -164,12 +163,11 @@ def measure(dataset: str, archive: Path, samples: int, canvas: int) -> tuple[lis
     import torch
 
     from pipeline.pages.guard import TOKEN_HEADER
-    from pipeline.params import load_params
     from pipeline.serve.page import make_page
     from pipeline.serve.served import load
     from tests.browsing import served as serving
 
-    served = load(dataset, load_params(), torch.device("cpu"))
+    served = load(dataset, torch.device("cpu"))
     letters, outlines = read_letters(archive, samples)
     page = make_page([served])
     ways = [named_from_pictures(served, letters, dataset)]
