@@ -112,6 +112,8 @@ class Renderer:
         places = (y + tops[:-1].repeat(np.diff(first_lines))) * pitch + x
         ink = None if page.codes is None else page.codes[lines]
         is_near = (abs(dx) <= NEAR) & (abs(dy) <= NEAR)
+        if ink is not None:
+            is_near &= is_near.all()  # all in one way: what is inked last is seen
         if not is_near.all():
             counts, far_x, far_y = _pixels(dx[~is_near], dy[~is_near], self.pen_width)
             flat[places[~is_near].repeat(counts) + far_y * pitch + far_x] = (

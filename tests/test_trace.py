@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.bitmap import Bitmap
 from pipeline.errors import Rejected
-from pipeline.render import MARGIN, Outline, Renderer
+from pipeline.render import MARGIN, NEAR, Outline, Renderer
 from pipeline.trace import DOT, PAPER, WAYS, Tracing, palette
 
 PLAIN = Renderer(dpi=100)  # a hundred points an inch, too: a point is a pixel
@@ -86,6 +86,9 @@ def test_a_later_line_covers_an_earlier_one() -> None:
     right, down = steps((0, 10), (20, 10)), steps((10, 0), (10, 20))
     assert way(trace(right, down), 10, 10) == WAYS // 4
     assert way(trace(down, right), 10, 10) == 0
+    far = [(-NEAR - 5, 10), (NEAR + 25, 10)]  # no line of the table
+    assert way(trace(far, down), NEAR + 5 + 10, 10) == WAYS // 4
+    assert way(trace(down, far), NEAR + 5 + 10, 10) == 0
 
 
 @pytest.mark.parametrize("stroke", [[(5, 5)], [(9, 9), (9, 9)]])
