@@ -52,25 +52,18 @@ class Bitmap:
 
     @property
     def png(self) -> bytes:
-        """A bi-level PNG."""
-        return stored_png(self.width, self.rows)
+        """A bi-level PNG whose data is stored, not deflated (RFC 2083, RFC 1950).
 
-
-def stored_png(width: int, rows: npt.NDArray[np.uint8], palette: bytes = b"") -> bytes:
-    """Return a PNG of bits, or with a palette of a byte a pixel; stored, not deflated (RFC 1950).
-
-    Every reader of PNG opens it. A column of them in Parquet is compressed by zstd to a third of
-    what deflated PNGs take, since letters repeat each other, and encoding costs next to nothing.
-    """
-    scanlines = np.zeros((len(rows), rows.shape[1] + 1), np.uint8)  # filter 0, then the row
-    scanlines[:, 1:] = rows
-    depth, kind = (8, 3) if palette else (1, 0)  # kinds of RFC 2083: indexed, grey
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, 0)
-    chunks = [_chunk(b"IHDR", header)]
-    if palette:
-        chunks.append(_chunk(b"PLTE", palette))
-    chunks.append(_chunk(b"IDAT", zlib.compress(scanlines.tobytes(), 0)))
-    return b"".join((b"\x89PNG\r\n\x1a\n", *chunks, _chunk(b"IEND", b"")))
+        Every reader of PNG opens it. A column of them in Parquet is compressed by zstd to a third
+        of what deflated PNGs take, since letters repeat each other, and encoding costs next to
+        nothing.
+        """
+        scanlines = np.zeros((self.height, self.rows.shape[1] + 1), np.uint8)  # filter 0, then bits
+        scanlines[:, 1:] = self.rows
+        header = struct.pack(">IIBBBBB", self.width, self.height, 1, 0, 0, 0, 0)
+        data = zlib.compress(scanlines.tobytes(), 0)
+        chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*each) for each in chunks)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

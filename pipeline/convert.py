@@ -219,7 +219,7 @@ def _converted(
 
 def drawing_by(params: Convert) -> Drawing:
     """Return how pen files are drawn."""
-    return Drawing(params.dpi, params.pen_width, params.y_axis, params.ink)
+    return Drawing(params.dpi, params.pen_width, params.y_axis)
 
 
 @click.command(cls=Stage)

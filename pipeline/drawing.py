@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import pyarrow.parquet as pq
 
 from pipeline.samples import existing_samples
-
-Ink = Literal["black", "trace"]
 
 _KEY = "drawing"  # in the metadata of samples.parquet
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How pen files become pictures; `pipeline.render` and `pipeline.trace` say what it means."""
+    """How pen files become pictures; `pipeline.render` says what it means."""
 
     dpi: float = 250
     pen_width: int = 2  # pixels
     y_axis: str = "down"
-    ink: Ink = "black"
 
     @property
     def metadata(self) -> dict[str, str]:

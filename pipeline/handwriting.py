@@ -6,7 +6,7 @@ What a member is, its content says, never its name.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,6 @@ from pipeline.errors import Rejected
 from pipeline.layout import Letter
 from pipeline.render import MAX_SIDE, Outline, Renderer
 from pipeline.tiff import read_tiff
-from pipeline.trace import Tracing
 
 _PICTURES = (  # how they begin: TIFF and BigTIFF, PNG, BMP, GIF, JPEG, WebP
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
@@ -66,19 +65,15 @@ class _Picture:
     notes: str | None = None
 
 
-Draw = Callable[[Sequence[Outline]], Sequence[Bitmap | Tracing | Rejected]]
-
-
 @lru_cache(maxsize=4)
-def drawer(drawing: Drawing) -> Draw:
-    """Return what draws letters: its pen takes 30 ms to table."""
-    renderer = Renderer(drawing.dpi, drawing.pen_width, drawing.y_axis)
-    return renderer.trace if drawing.ink == "trace" else renderer.draw
+def renderer_of(drawing: Drawing) -> Renderer:
+    """Return what draws so: its pen takes 30 ms to table."""
+    return Renderer(drawing.dpi, drawing.pen_width, drawing.y_axis)
 
 
 def draw_pen(data: bytes, drawing: Drawing) -> bytes:
     """Return a pen file as a PNG. Raises Rejected."""
-    (drawn,) = drawer(drawing)([read_pen(data)])
+    (drawn,) = renderer_of(drawing).draw([read_pen(data)])
     if isinstance(drawn, Rejected):
         raise drawn
     return drawn.png
@@ -92,15 +87,13 @@ def convert_letters(drawing: Drawing, letters: Sequence[Letter]) -> Converted:
         try:
             if not letter.data.startswith(_PICTURES):
                 outlines[number] = read_pen(letter.data)
-            elif drawing.ink == "trace":
-                raise Rejected("no-strokes", "a picture tells no order of strokes, as trace needs")
             else:
                 pictures[number] = read_picture(letter.data)
         except Rejected as verdict:
             pictures[number] = verdict
-    drawn = drawer(drawing)(list(outlines.values()))
-    for number, picture in zip(outlines, drawn, strict=True):
-        pictures[number] = picture if isinstance(picture, Rejected) else _stored(picture)
+    drawn = renderer_of(drawing).draw(list(outlines.values()))
+    for number, bitmap in zip(outlines, drawn, strict=True):
+        pictures[number] = bitmap if isinstance(bitmap, Rejected) else _stored(bitmap)
     result = Converted()
     for number, letter in enumerate(letters):
         _tell(result, letter, pictures[number])
@@ -120,10 +113,8 @@ def read_pen(data: bytes) -> Outline:
     return Outline(strokes, pen.points_per_inch)
 
 
-def _stored(
-    drawn: Bitmap | Tracing, original: tuple[int | None, int | None] = (None, None)
-) -> _Picture:
-    return _Picture(drawn.content_id, drawn.png, (drawn.width, drawn.height), original)
+def _stored(bitmap: Bitmap, original: tuple[int | None, int | None] = (None, None)) -> _Picture:
+    return _Picture(bitmap.content_id, bitmap.png, (bitmap.width, bitmap.height), original)
 
 
 def read_picture(data: bytes) -> _Picture:

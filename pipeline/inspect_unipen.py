@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,13 @@ import click
 import numpy as np
 
 from pipeline.bitmap import Bitmap, encode_tiff
-from pipeline.drawing import Drawing, Ink
 from pipeline.errors import PipelineError, Rejected, Stage
 from pipeline.files import replacing
-from pipeline.handwriting import drawer
 from pipeline.pen import PenFile, Segment
-from pipeline.render import MARGIN, MAX_SIDE, Outline
-from pipeline.trace import Tracing
+from pipeline.render import MARGIN, MAX_SIDE, Outline, Renderer
 from pipeline.unipen import MAX_BYTES, finder, parse
 
 CM_PER_INCH = 2.54
-TIFFS = (".tif", ".tiff")
 FIT = MAX_SIDE // 2  # pixels; where no resolution was asked for, no side becomes longer
 
 
@@ -151,8 +146,8 @@ def _ink(strokes: int, points: int) -> str:
 
 
 def draw(
-    pen: PenFile, segment: int | None, dpi: float | None, drawing: Drawing
-) -> Bitmap | Tracing:
+    pen: PenFile, segment: int | None, dpi: float | None, pen_width: int, y_axis: str
+) -> Bitmap:
     """Draw all strokes, or those of a segment. Without `dpi` at 250, or smaller so that it fits.
 
     Raises Rejected: "no-ink", "too-many-pixels".
@@ -168,7 +163,7 @@ def draw(
         inches = ((points.max(axis=0) - points.min(axis=0)) / per_inch).max()
         fitting = (FIT - 2 * MARGIN) / inches if inches else 250.0
         dpi = min(250.0, fitting) if pen.points_per_inch else fitting
-    (drawn,) = drawer(replace(drawing, dpi=dpi or 250))([Outline(strokes, per_inch)])
+    (drawn,) = Renderer(dpi or 250, pen_width, y_axis).draw([Outline(strokes, per_inch)])
     if isinstance(drawn, Rejected):
         raise drawn
     return drawn
@@ -196,13 +191,6 @@ def draw(
     help="Where y points; no file says. HP's: down; most of UNIPEN's own corpus: up.",
 )
 @click.option(
-    "--ink",
-    type=click.Choice(["black", "trace"]),
-    default="black",
-    show_default=True,
-    help="trace: coloured by the way that the pen went.",
-)
-@click.option(
     "--include",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where included files are. [default: the nearest folder `include`]",
@@ -216,7 +204,6 @@ def main(  # noqa: PLR0917 (an argument an option)
     dpi: float | None,
     pen_width: int,
     y_axis: str,
-    ink: Ink,
     include: Path | None,
     segment: int | None,
     most_segments: int,
@@ -234,10 +221,7 @@ def main(  # noqa: PLR0917 (an argument an option)
       kalai unipen page.dat --y-axis up --segment 3 --draw word.png
       kalai unipen usr_16/*.txt --draw drawn --json > letters.json
     """
-    if target is not None and ink == "trace" and target.suffix.lower() in TIFFS:
-        raise PipelineError(f"{target}: traced ink has colours; draw it to a .png")
-    look = Drawing(pen_width=pen_width, y_axis=y_axis, ink=ink)
-    drawing = partial(draw, segment=segment, dpi=dpi, drawing=look)
+    drawing = partial(draw, segment=segment, dpi=dpi, pen_width=pen_width, y_axis=y_axis)
     into_folder = target is not None and (len(files) > 1 or target.is_dir())
     described: list[dict[str, Any]] = []
     errors = 0
@@ -261,16 +245,12 @@ def main(  # noqa: PLR0917 (an argument an option)
         raise PipelineError(f"{errors} of {len(files)} files could not be read or drawn")
 
 
-def _draw_to(
-    target: Path, pen: PenFile, drawing: Callable[[PenFile], Bitmap | Tracing]
-) -> dict[str, Any]:
-    drawn = drawing(pen)
-    data = drawn.png
-    if isinstance(drawn, Bitmap) and target.suffix.lower() in TIFFS:
-        data = encode_tiff(drawn)
+def _draw_to(target: Path, pen: PenFile, drawing: Callable[[PenFile], Bitmap]) -> dict[str, Any]:
+    bitmap = drawing(pen)
+    is_tiff = target.suffix.lower() in (".tif", ".tiff")
     with replacing(target) as temporary:
-        temporary.write_bytes(data)
-    return {"path": str(target), "width": drawn.width, "height": drawn.height}
+        temporary.write_bytes(encode_tiff(bitmap) if is_tiff else bitmap.png)
+    return {"path": str(target), "width": bitmap.width, "height": bitmap.height}
 
 
 if __name__ == "__main__":

@@ -143,7 +143,6 @@ class Convert(Model):
     y_axis: Literal["down", "up"] = "down"
     dpi: int = Field(default=250, ge=10, le=2400)
     pen_width: int = Field(default=2, ge=1, le=16)  # pixels
-    ink: Literal["black", "trace"] = "black"  # trace: hue tells the pen's way
     per_class: int | None = Field(default=None, ge=1)  # at most so many a class and part; null: all
 
 

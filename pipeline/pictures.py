@@ -68,7 +68,7 @@ def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, flo
     if view.invert:
         image = ImageOps.invert(image)
     if view.trim:
-        ink = image.point(lambda value: 255 * (value >= 128))  # of any colour
+        ink = image.convert("L").point(lambda value: 255 * (value >= 128))
         image = image.crop(ink.getbbox())  # a box of None, where all is empty, keeps all
     width, height = image.size
     inner = view.size - 2 * view.margin

@@ -122,16 +122,13 @@ def open_all(
 def pixels_of(data: bytes, card: Card) -> Pixels:
     """Return what the network is to see of a picture's or a UNIPEN file's bytes.
 
-    Raises Rejected, also where the model reads no pens, or nothing but pens.
+    Raises Rejected, also for a pen file where the model learned from no pens.
     """
     if b".PEN_DOWN" in data[:PEN_FILE]:
         if card.drawing is None:
             raise Rejected("pen-file", "strokes of a pen, and this model learned from pictures")
         data = draw_pen(data, card.drawing)
-    pixels = prepare(open_rgb(data), card.view)[0]
-    if card.drawing and card.drawing.ink == "trace" and (pixels == pixels[:1]).all():
-        raise Rejected("no-trace", "its ink has no colour, and this model reads from pen files")
-    return pixels
+    return prepare(open_rgb(data), card.view)[0]
 
 
 def read(name: str, allowed: Sequence[str]) -> bytes:

@@ -9,16 +9,14 @@ Java for every line and pen of 2 pixels or more; for 1 pixel Java has another ru
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.bitmap import Bitmap
 from pipeline.errors import Rejected
-from pipeline.trace import BLACK, PAPER, Codes, Tracing, codes
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -64,72 +62,53 @@ class Renderer:
 
         A letter that cannot be drawn gives Rejected: "no-ink", "too-many-pixels".
         """
-        drawn: dict[int, Bitmap | Rejected] = {}
-        for canvas, places in self._canvases(letters, drawn, is_traced=False):
-            packed = np.packbits(canvas, axis=1)
-            for n, width, rows in places:
-                drawn[n] = Bitmap(width, packed[rows, : -(-width // 8)])
-        return [drawn[n] for n in range(len(letters))]
-
-    def trace(self, letters: Sequence[Outline]) -> list[Tracing | Rejected]:
-        """Ink the same pixels with what `pipeline.trace` tells of the pen; a later line covers."""
-        drawn: dict[int, Tracing | Rejected] = {}
-        for canvas, places in self._canvases(letters, drawn, is_traced=True):
-            for n, width, rows in places:
-                drawn[n] = Tracing(canvas[rows, :width])
-        return [drawn[n] for n in range(len(letters))]
-
-    def _canvases(
-        self, letters: Sequence[Outline], refused: dict[int, Any], *, is_traced: bool
-    ) -> Iterator[tuple[Codes, list[tuple[int, int, slice]]]]:
-        """Give canvases of letters one under the other, and of each its number, width and rows.
-
-        The others, by number, are added to `refused`.
-        """
-        refused |= dict.fromkeys(range(len(letters)), Rejected("no-ink", "no pen-down point"))
+        drawn: list[Bitmap | Rejected] = [Rejected("no-ink", "no pen-down point")] * len(letters)
         inked = [n for n, letter in enumerate(letters) if any(map(len, letter.strokes))]
-        if not inked:
-            return
-        page = _lay_out([letters[n] for n in inked], self, is_traced=is_traced)
-        for n in (~page.is_sound).nonzero()[0].tolist():
-            refused[inked[n]] = Rejected("too-many-pixels", page.excess(n))
-        for run in page.runs():
-            widths, heights = page.sizes[:, run.start : run.stop]
-            tops = np.append(0, heights.cumsum())
-            pitch = -(-int(widths.max()) // 8) * 8
-            canvas = np.full((int(tops[-1]), pitch), PAPER, np.uint8)
-            self._ink(canvas, page, run, tops)
-            rows = itertools.starmap(slice, itertools.pairwise(tops.tolist()))
-            yield canvas, list(zip(inked[run.start : run.stop], widths.tolist(), rows, strict=True))
+        if inked:
+            page = _lay_out([letters[n] for n in inked], self)
+            for n in (~page.is_sound).nonzero()[0].tolist():
+                drawn[inked[n]] = Rejected("too-many-pixels", page.excess(n))
+            for run in page.runs():
+                for n, bitmap in zip(run, self._draw(page, run), strict=True):
+                    drawn[inked[n]] = bitmap
+        return drawn
 
-    def _ink(self, canvas: Codes, page: _Page, run: range, tops: Ints) -> None:
-        """Ink the lines of a run of letters in one scatter; `tops` are their first rows."""
-        first_lines = page.first_lines[run.start : run.stop + 1]
-        lines = slice(int(first_lines[0]), int(first_lines[-1]))
-        flat, pitch = canvas.reshape(-1), canvas.shape[1]
+    def _draw(self, page: _Page, run: range) -> list[Bitmap]:
+        """Draw neighbouring letters, one under the other, in one scatter."""
+        widths, heights = page.sizes[:, run.start : run.stop]
+        tops = np.append(0, heights.cumsum())
+        pitch = -(-int(widths.max()) // 8) * 8
+        first, *_, last = page.first_lines[run.start : run.stop + 1].tolist()
+        lines = slice(first, last)
         x, y = page.starts[:, lines]
         dx, dy = page.moves[:, lines]
-        places = (y + tops[:-1].repeat(np.diff(first_lines))) * pitch + x
-        ink = None if page.codes is None else page.codes[lines]
-        is_near = (abs(dx) <= NEAR) & (abs(dy) <= NEAR)
-        if ink is not None:
-            is_near &= is_near.all()  # all in one way: what is inked last is seen
-        if not is_near.all():
-            counts, far_x, far_y = _pixels(dx[~is_near], dy[~is_near], self.pen_width)
-            flat[places[~is_near].repeat(counts) + far_y * pitch + far_x] = (
-                BLACK if ink is None else ink[~is_near].repeat(counts)
+        places = (y + tops[:-1].repeat(np.diff(page.first_lines[run.start : run.stop + 1]))) * pitch
+        white = np.ones(int(tops[-1]) * pitch, np.uint8)
+        self._ink(white, places + x, dx, dy, pitch)
+        packed = np.packbits(white).reshape(-1, pitch // 8)
+        return [
+            Bitmap(width, packed[top : top + height, : -(-width // 8)])
+            for top, width, height in zip(
+                tops.tolist(), widths.tolist(), heights.tolist(), strict=False
             )
+        ]
+
+    def _ink(
+        self, white: npt.NDArray[np.uint8], places: Ints, dx: Ints, dy: Ints, pitch: int
+    ) -> None:
+        """Set to 0 the pixels of lines that begin at flat `places` and go by `dx` and `dy`."""
+        is_near = (abs(dx) <= NEAR) & (abs(dy) <= NEAR)
+        if not is_near.all():
+            counts, x, y = _pixels(dx[~is_near], dy[~is_near], self.pen_width)
+            white[places[~is_near].repeat(counts) + y * pitch + x] = 0
             places, dx, dy = places[is_near], dx[is_near], dy[is_near]
-            ink = None if ink is None else ink[is_near]
         keys = (dy + NEAR) * (2 * NEAR + 1) + dx + NEAR
         counts = self._counts[keys]
         offsets = self._y * pitch + self._x
         # The pixels of line i lie in the table from firsts[i] on, and in the result after those
         # of the lines before it.
         shifts = self._firsts[keys] - (counts.cumsum() - counts)
-        flat[offsets[np.arange(counts.sum()) + shifts.repeat(counts)] + places.repeat(counts)] = (
-            BLACK if ink is None else ink.repeat(counts)
-        )
+        white[offsets[np.arange(counts.sum()) + shifts.repeat(counts)] + places.repeat(counts)] = 0
 
 
 class _Page(NamedTuple):
@@ -140,7 +119,6 @@ class _Page(NamedTuple):
     starts: Ints  # (2, lines): x, y
     moves: Ints  # (2, lines)
     first_lines: Ints  # (letters + 1,): where the lines of a letter begin
-    codes: Codes | None  # (lines,): what their ink tells; None: all is black
 
     @property
     def is_sound(self) -> npt.NDArray[np.bool_]:
@@ -174,7 +152,7 @@ class _Page(NamedTuple):
             yield range(first, len(self.ink))
 
 
-def _lay_out(letters: Sequence[Outline], renderer: Renderer, *, is_traced: bool) -> _Page:
+def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
     """Put letters on whole pixels; every one has a point."""
     strokes = [stroke for letter in letters for stroke in letter.strokes if len(stroke)]
     points = np.ascontiguousarray(np.concatenate(strokes).T)
@@ -206,9 +184,6 @@ def _lay_out(letters: Sequence[Outline], renderer: Renderer, *, is_traced: bool)
         starts,
         moves,
         first_lines,
-        codes(np.minimum(pixels, MAX_SIDE), line_starts, line_ends, lasts - lengths + 1)
-        if is_traced
-        else None,
     )
 
 

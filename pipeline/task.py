@@ -16,7 +16,6 @@ from pipeline.augment import fixed_views
 from pipeline.batches import Batches
 from pipeline.compute import Compute
 from pipeline.drawing import drawing_of
-from pipeline.errors import PipelineError
 from pipeline.network import IMAGENET, Card, build, load_body
 from pipeline.params import Augment, Train
 from pipeline.parts import Part, class_names, classes_to_learn, places, read_parts
@@ -55,12 +54,6 @@ def read_task(
     """
     parts = read_parts(dataset) if parts is None else parts
     labels = classes_to_learn(dataset, parts)
-    drawing = drawing_of(dataset)
-    if drawing and drawing.ink == "trace" and params.channels == 1:
-        raise PipelineError(
-            f"train.{dataset}.channels is 1, which sees no colour, and convert.{dataset}.ink is "
-            "trace; expected 3"
-        )
     weights = read_weights(params.weights)
     view = view_of(params)
     whole = round(KEPT_WHOLE * params.size)
@@ -89,7 +82,7 @@ def read_task(
             mean,
             std,
             tta=fixed_views(params.augment) if params.tta else (),
-            drawing=drawing,
+            drawing=drawing_of(dataset),
         ),
         None if weights is None else weights.sha256,
     )

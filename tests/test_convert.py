@@ -244,25 +244,7 @@ def test_drawing_follows_params(run: Callable[..., Result]) -> None:
     down = rows()["usr_1/000t01"]["content_id"]
     assert size(**{"convert.tamil.pen_width": 8, "convert.tamil.y_axis": "up"}) == (116, 66)
     assert rows()["usr_1/000t01"]["content_id"] != down
-
-
-def test_traced_ink_says_where_the_pen_went_and_a_picture_has_none(
-    run: Callable[..., Result],
-) -> None:
-    traced = {"convert.tamil.ink": "trace"}
-    run([("usr_1/000t01.txt", pen(1)), ("usr_1/000t02.tiff", tiff(1))], TEST, **traced)
-    (row,) = (row for row in rows().values() if row["group"])
-    with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
-        assert len(image.convert("RGB").getcolors() or []) > 2
-        size = image.size
-    assert rejected()["usr_1/000t02"] == "no-strokes"
-    assert drawing_of("tamil") == Drawing(ink="trace")
-    run([("usr_1/000t01.txt", pen(1))], TEST)
-    (black,) = (row for row in rows().values() if row["group"])
-    assert (black["width"], black["height"]) == size and black["content_id"] != row["content_id"]
-    assert drawing_of("tamil") == Drawing()
-    nothing = run([("usr_1/000t02.tiff", tiff(1))], [("00001.tiff", tiff(2))], **traced)
-    assert nothing.exit_code == 1 and "no letter in it that could be read: no-str" in nothing.output
+    assert drawing_of("tamil") == Drawing(pen_width=8, y_axis="up")
 
 
 def test_progress_tells_rate_and_time_left(

@@ -105,17 +105,6 @@ def test_y_axis_turns_the_drawing_over(letter: Path, tmp_path: Path) -> None:
     assert down.read_bytes() != up.read_bytes()
 
 
-def test_traced_ink_is_coloured(letter: Path, tmp_path: Path) -> None:
-    target = tmp_path / "letter.png"
-    show(letter, "--draw", target, "--ink", "trace")
-    with Image.open(target) as image:
-        assert image.size == (110, 60)
-        assert len(image.convert("RGB").getcolors() or []) >= 3  # paper, and lines of two ways
-    refused = show(letter, "--draw", tmp_path / "letter.tif", "--ink", "trace")
-    assert refused.exit_code == 1 and "draw it to a .png" in refused.stderr
-    assert not (tmp_path / "letter.tif").exists()
-
-
 def test_a_segment_is_drawn_alone(tmp_path: Path) -> None:
     path = tmp_path / "page.dat"
     path.write_bytes(

@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from pipeline.drawing import Drawing, Ink
+from pipeline.drawing import Drawing
 from pipeline.handwriting import draw_pen
 from pipeline.network import Card, ClassName, build, save_model
 from pipeline.pictures import View
@@ -21,6 +21,8 @@ from tests.worlds import draw_shape
 
 Project = Callable[..., Path]
 CLASSES = (ClassName("000", "அ", "a"), ClassName("001", "ஆ", "ā"), ClassName("disc", "Disc"))
+
+INK = View(32, 1, "pad", margin=2, trim=True, invert=True)
 
 
 @pytest.fixture
@@ -106,8 +108,7 @@ def test_a_private_address_is_refused_unless_it_is_allowed(folder: Path) -> None
 def test_ink_of_any_paper_size_is_seen_alike(project: Project) -> None:
     root = project()
     torch.manual_seed(0)
-    view = View(32, 1, "pad", margin=2, trim=True, invert=True)
-    card = Card(CLASSES, view, (0.1,), (0.3,))
+    card = Card(CLASSES, INK, (0.1,), (0.3,))
     save_model(root / "data" / "letters" / "model", build(3, channels=1), card)
     letter = Image.new("1", (60, 40), 1)
     letter.paste(0, (10, 10, 50, 14))
@@ -120,39 +121,28 @@ def test_ink_of_any_paper_size_is_seen_alike(project: Project) -> None:
     assert said[0].split("  ")[1] == said[1].split("  ")[1]
 
 
-INK = View(32, 3, "pad", margin=2, trim=True, invert=True)
-PEN = pen_file("0 0 0, 900 40 1, 950 800 2", "300 500 3")
-
-
-def write_reader(root: Path, drawing: Drawing | None) -> None:
-    torch.manual_seed(0)
-    card = Card(CLASSES, INK, (0.1,) * 3, (0.3,) * 3, drawing=drawing)
-    save_model(root / "data" / "letters" / "model", build(3), card)
-    (root / "pen.txt").write_bytes(PEN)
-    for name, used in (("drawn", drawing or Drawing()), ("black", Drawing())):
-        (root / f"{name}.png").write_bytes(draw_pen(PEN, used))
-
-
-@pytest.mark.parametrize("ink", ["black", "trace"])
-def test_a_pen_file_is_drawn_as_what_the_model_learned_from(project: Project, ink: Ink) -> None:
-    write_reader(project(), Drawing(ink=ink))
-    done = CliRunner().invoke(main, ["pen.txt", "drawn.png"])
-    pen, drawn = (line.split("  ")[1] for line in done.stdout.splitlines())
-    assert done.exit_code == 0 and pen == drawn
-
-
-def test_pens_and_pictures_are_refused_where_the_model_cannot_read_them(project: Project) -> None:
-    root = project()
-    write_reader(root, None)
-    done = CliRunner().invoke(main, ["pen.txt", "drawn.png"])
-    assert done.exit_code == 1 and "pen.txt: pen-file: strokes of a pen" in done.stderr
+def test_a_pen_file_is_drawn_as_what_the_model_learned_from(project: Project) -> None:
+    root, pen = project(), pen_file("0 0 0, 900 40 1, 950 800 2", "300 500 3")
+    (root / "pen.txt").write_bytes(pen)
+    for drawing in (Drawing(), Drawing(dpi=100, pen_width=6)):
+        torch.manual_seed(0)
+        card = Card(CLASSES, INK, (0.1,), (0.3,), drawing=drawing)
+        save_model(root / "data" / "letters" / "model", build(3, channels=1), card)
+        (root / "drawn.png").write_bytes(draw_pen(pen, drawing))
+        done = CliRunner().invoke(main, ["pen.txt", "drawn.png"])
+        by_pen, by_picture = (line.split("  ")[1] for line in done.stdout.splitlines())
+        assert done.exit_code == 0 and by_pen == by_picture
+    (root / "broken.txt").write_bytes(pen.replace(b"_POINTS_PER_INCH", b"_POINTS"))
+    done = CliRunner().invoke(main, ["broken.txt", "drawn.png"])
+    assert done.exit_code == 1 and "broken.txt: no-resolution" in done.stderr
     assert done.stdout.startswith("drawn.png  ")
-    write_reader(root, Drawing(ink="trace"))
-    (root / "broken.txt").write_bytes(PEN.replace(b"_POINTS_PER_INCH", b"_POINTS"))
-    done = CliRunner().invoke(main, ["black.png", "broken.txt", "drawn.png"])
-    assert done.exit_code == 1 and done.stdout.startswith("drawn.png  ")
-    assert "black.png: no-trace: its ink has no colour" in done.stderr
-    assert "broken.txt: no-resolution" in done.stderr
+
+
+def test_a_pen_file_is_refused_where_the_model_learned_from_pictures(folder: Path) -> None:
+    (folder / "pen.txt").write_bytes(pen_file("0 0 0, 900 40 1"))
+    done = CliRunner().invoke(main, ["pen.txt", "pictures/a.png"])
+    assert done.exit_code == 1 and "pen.txt: pen-file: strokes of a pen" in done.stderr
+    assert done.stdout.startswith("pictures/a.png  ")
 
 
 def test_whose_model_is_asked_where_there_are_more_or_none(

@@ -32,7 +32,6 @@ from PIL import Image
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from pipeline.bitmap import Bitmap
 from pipeline.drawing import Drawing
 from pipeline.errors import Rejected
 from pipeline.handwriting import convert_letters
@@ -142,8 +141,7 @@ def test_the_usual_size_is_the_median_of_the_samples() -> None:
 
 
 def test_dots_alone_are_drawn() -> None:
-    dot = Pen(Drawing()).draw([[[7, 7]]], None)
-    assert isinstance(dot, Bitmap) and dot.has_ink
+    assert Pen(Drawing()).draw([[[7, 7]]], None).has_ink
     with pytest.raises(Rejected, match="no-ink"):
         Pen(Drawing()).draw([[]], None)
 

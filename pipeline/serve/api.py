@@ -183,9 +183,9 @@ def add_strokes(router: APIRouter, served: Served) -> None:
         points = sum(map(len, written.strokes))
         if points > MAX_POINTS:
             raise HTTPException(422, f"{points} points, at most {MAX_POINTS}")
-        letter, seen = served.see_strokes(written.strokes, written.points_per_inch, wish.top)
-        drawn = shown(letter.png, letter.width, letter.height)
-        return DrawnAnswer(**answer(seen), drawn=drawn, content_id=letter.content_id)
+        bitmap, seen = served.see_strokes(written.strokes, written.points_per_inch, wish.top)
+        drawn = shown(bitmap.png, bitmap.width, bitmap.height)
+        return DrawnAnswer(**answer(seen), drawn=drawn, content_id=bitmap.content_id)
 
     router.add_api_route(
         "/strokes",

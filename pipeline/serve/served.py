@@ -22,7 +22,6 @@ from pipeline.pictures import Pixels, decode, read_images
 from pipeline.predict import best, pixels_of
 from pipeline.samples import dataset_folder, read_samples, reports_folder, samples_path
 from pipeline.serve.strokes import Pen, Strokes
-from pipeline.trace import Tracing
 
 SHOWN = 6  # sample pictures of a class
 
@@ -56,12 +55,12 @@ class Served:
 
     def see_strokes(
         self, strokes: Strokes, points_per_inch: float | None, top: int
-    ) -> tuple[Bitmap | Tracing, Seen]:
+    ) -> tuple[Bitmap, Seen]:
         """Draw a letter and answer as `evaluate` does for one that is stored. Raises Rejected."""
         assert self.pen is not None
         with self._turn:
-            drawn = self.pen.draw(strokes, points_per_inch)
-            return drawn, self._see(decode(drawn.png, self.card.view)[0], top)
+            bitmap = self.pen.draw(strokes, points_per_inch)
+            return bitmap, self._see(decode(bitmap.png, self.card.view)[0], top)
 
     def _see(self, pixels: Pixels, top: int) -> Seen:
         logits = predict_logits(self.network, pixels[None], self.card, self.device)

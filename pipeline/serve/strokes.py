@@ -16,9 +16,8 @@ import numpy.typing as npt
 from pipeline.bitmap import Bitmap
 from pipeline.drawing import Drawing
 from pipeline.errors import Rejected
-from pipeline.handwriting import drawer
+from pipeline.handwriting import renderer_of
 from pipeline.render import Outline, margin_of
-from pipeline.trace import Tracing
 
 Strokes = Sequence[Sequence[Sequence[float]]]  # from pen-down to pen-up, points of x and y
 
@@ -35,15 +34,15 @@ class Pen:
     drawing: Drawing
     usual_in: float = USUAL_IN  # the longer side of a letter, inches
 
-    def draw(self, strokes: Strokes, points_per_inch: float | None) -> Bitmap | Tracing:
+    def draw(self, strokes: Strokes, points_per_inch: float | None) -> Bitmap:
         """Draw strokes of (x, y) points, y down; None for points an inch: of the usual size.
 
         Raises Rejected: "no-ink", "too-many-pixels".
         """
         arrays = [np.array(stroke, np.float64).reshape(-1, 2) for stroke in strokes if len(stroke)]
         resolution = points_per_inch or resolution_of(arrays, self.usual_in)
-        draw = drawer(replace(self.drawing, y_axis="down"))
-        (drawn,) = draw([Outline(arrays, (resolution, resolution))])
+        renderer = renderer_of(replace(self.drawing, y_axis="down"))
+        (drawn,) = renderer.draw([Outline(arrays, (resolution, resolution))])
         if isinstance(drawn, Rejected):
             raise drawn
         return drawn
