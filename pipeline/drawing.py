@@ -27,6 +27,6 @@ class Drawing:
 
 
 def drawing_of(dataset: str) -> Drawing | None:
-    """Return how a dataset's pen files were drawn, as its samples tell; None where none were."""
+    """Return how a dataset's pen files are drawn, as its samples tell; None: it has none."""
     told = pq.read_schema(existing_samples(dataset)).metadata.get(_KEY.encode())
     return None if told is None else Drawing(**json.loads(told))
