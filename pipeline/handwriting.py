@@ -72,7 +72,7 @@ def renderer_of(drawing: Drawing) -> Renderer:
 
 
 def draw_pen(data: bytes, drawing: Drawing) -> bytes:
-    """Return a pen file as a PNG. Raises Rejected."""
+    """Return a pen file as a PNG. Raises Rejected as `read_pen`, and "too-many-pixels"."""
     (drawn,) = renderer_of(drawing).draw([read_pen(data)])
     if isinstance(drawn, Rejected):
         raise drawn
@@ -85,10 +85,10 @@ def convert_letters(drawing: Drawing, letters: Sequence[Letter]) -> Converted:
     outlines: dict[int, Outline] = {}
     for number, letter in enumerate(letters):
         try:
-            if not letter.data.startswith(_PICTURES):
-                outlines[number] = read_pen(letter.data)
-            else:
+            if letter.data.startswith(_PICTURES):
                 pictures[number] = read_picture(letter.data)
+            else:
+                outlines[number] = read_pen(letter.data)
         except Rejected as verdict:
             pictures[number] = verdict
     drawn = renderer_of(drawing).draw(list(outlines.values()))

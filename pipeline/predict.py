@@ -26,7 +26,6 @@ from pipeline.samples import DATA
 
 BATCH = 256  # pictures decoded before the network is asked; bounds memory
 THREADS = min(8, os.cpu_count() or 1)  # that decode, or ask a host for its pictures
-PEN_FILE = 100_000  # bytes; a pen file has come to its first stroke by then
 MAX_BYTES = 50_000_000  # of a picture from a URL or standard input
 
 
@@ -120,11 +119,11 @@ def open_all(
 
 
 def pixels_of(data: bytes, card: Card) -> Pixels:
-    """Return what the network is to see of a picture's or a UNIPEN file's bytes.
+    """Return (channels, side, side) of a picture or a UNIPEN file, as the network sees it.
 
-    Raises Rejected, also for a pen file where the model learned from no pens.
+    Raises Rejected: "pen-file" where the model learned from no pens, and as reading them does.
     """
-    if b".PEN_DOWN" in data[:PEN_FILE]:
+    if b".PEN_DOWN" in data:
         if card.drawing is None:
             raise Rejected("pen-file", "strokes of a pen, and this model learned from pictures")
         data = draw_pen(data, card.drawing)

@@ -295,6 +295,8 @@ def test_what_is_missing_is_named(project: ProjectMaker) -> None:
 def test_archives_without_a_letter_fail(run: Callable[..., Result]) -> None:
     result = run([("README", b"moved")], [("README", b"moved")])
     assert result.exit_code == 1 and "no letter in it that could be read" in result.output
+    result = run([("usr_1/000t01.txt", b"")], [("README", b"moved")])
+    assert result.exit_code == 1 and "could be read: empty: no bytes" in result.output
 
 
 def test_processes_change_nothing(project: ProjectMaker) -> None:

@@ -49,7 +49,7 @@ def test_threads_keep_the_order_and_hold_little() -> None:
         list(in_order(fail, range(100), 4))
 
 
-def told(number: int) -> tuple[int, int]:
+def numbered(number: int) -> tuple[int, int]:
     return number, os.getpid()
 
 
@@ -64,7 +64,7 @@ def refuse(number: int) -> int:
 
 
 def test_processes_keep_the_order() -> None:
-    results = list(in_processes(told, range(40), 2))
+    results = list(in_processes(numbered, range(40), 2))
     assert [number for number, _ in results] == list(range(40))
     pids = {pid for _, pid in results}
     assert 1 <= len(pids) <= 2 and os.getpid() not in pids

@@ -34,7 +34,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from pipeline.drawing import Drawing
 from pipeline.errors import Rejected
-from pipeline.handwriting import convert_letters
+from pipeline.handwriting import convert_letters, draw_pen
 from pipeline.layout import Letter
 from pipeline.measures import softmax
 from pipeline.network import predict_logits
@@ -204,6 +204,17 @@ def test_only_what_was_learned_from_is_shown(
     assert len(shown) == 18
     classes = client.get("/api/letters/classes").json()
     assert {content_id for known in classes for content_id in known["samples"]} == set(shown)
+
+
+def test_a_pen_file_is_read_where_letters_were_drawn(client: httpx.Client) -> None:
+    pen = pen_file("0 0 0, 900 40 1, 950 800 2", "300 500 3")
+    drawn = draw_pen(pen, Drawing())
+    by_pen, by_picture = (
+        client.post("/api/letters/picture", content=data).json() for data in (pen, drawn)
+    )
+    assert by_pen == by_picture and by_pen["top"]
+    refused = client.post("/api/photos/picture", content=pen)
+    assert refused.status_code == 422 and "pen-file" in refused.text
 
 
 def test_how_many_are_named_can_be_told(client: httpx.Client) -> None:

@@ -65,17 +65,17 @@ def read_letters(archive: Path, count: int) -> tuple[list[Letter], list[Outline]
     return [letter for letter, _ in found[:count]], [outline for _, outline in found[:count]]
 
 
-def named_from_pictures(served: Served, letters: Sequence[Letter], dataset: str) -> Way:
+def named_from_pictures(served: Served, letters: Sequence[Letter]) -> Way:
     """Name letters as `convert` and `evaluate` do."""
     import numpy as np
 
-    from pipeline.drawing import Drawing
     from pipeline.handwriting import convert_letters
     from pipeline.network import predict_logits
     from pipeline.pictures import decode
 
+    assert served.pen is not None
     began = time.perf_counter()
-    rows = convert_letters(served.card.drawing or Drawing(), letters).columns
+    rows = convert_letters(served.pen.drawing, letters).columns
     pixels = np.stack([decode(each["bytes"], served.card.view)[0] for each in rows["image"]])
     logits = predict_logits(served.network, pixels, served.card, served.device)
     labels = [served.card.classes[place].label for place in logits.argmax(1)]
@@ -170,7 +170,7 @@ def measure(dataset: str, archive: Path, samples: int, canvas: int) -> tuple[lis
     served = load(dataset, torch.device("cpu"))
     letters, outlines = read_letters(archive, samples)
     page = make_page([served])
-    ways = [named_from_pictures(served, letters, dataset)]
+    ways = [named_from_pictures(served, letters)]
     with serving(page) as url, httpx.Client(headers={TOKEN_HEADER: page.token}) as client:
 
         def ask(body: dict[str, Any]) -> Any:
