@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.cli import COMMANDS, main
-from pipeline.files import write_text
-from pipeline.params import Params
+from pipeline.core.files import write_text
+from pipeline.core.params import Params
 
 ROOT = Path(__file__).parent.parent
 COMMENT = re.compile(r"\s#\s+(.*)$")

@@ -14,59 +14,68 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "demo": ("demo.run:main", "Run the whole pipeline offline on a small drawn world."),
         "review": (
-            "review.command:main",
+            "pages.review.command:main",
             "Look at pictures in the browser and decide: keep, delete, relabel.",
         ),
-        "status": ("status:main", "Show what each dataset holds, stage by stage."),
-        "add-dance": ("add_dance:main", "Add a dance to params.yaml and keep its comments."),
+        "status": ("commands.status:main", "Show what each dataset holds, stage by stage."),
+        "add-dance": (
+            "commands.add_dance:main",
+            "Add a dance to params.yaml and keep its comments.",
+        ),
         "add-dataset": (
-            "add_dataset:main",
+            "commands.add_dataset:main",
             "Add pictures of your own to params.yaml as a dataset.",
         ),
-        "predict": ("predict:main", "Name what is in pictures: the top 3 with probabilities."),
+        "predict": (
+            "commands.predict:main",
+            "Name what is in pictures: the top 3 with probabilities.",
+        ),
         "serve": (
-            "serve.command:main",
+            "pages.serve.command:main",
             "Try trained models in the browser: draw a letter, drop a picture.",
         ),
     },
     "Look closely": {
         "decide": (
-            "decide:main",
+            "commands.decide:main",
             "Decide about pictures in bulk, list the decisions, take them back.",
         ),
-        "audit": ("audit:main", "Measure what leaks between the parts of a split."),
-        "lookalikes": ("lookalikes:main", "Draw what dedupe removed and asks about, side by side."),
+        "audit": ("commands.audit:main", "Measure what leaks between the parts of a split."),
+        "lookalikes": (
+            "commands.duplicate_sheets:main",
+            "Draw what dedupe removed and asks about, side by side.",
+        ),
         "suspects": (
-            "suspects:main",
+            "commands.suspects:main",
             "Find labels that models which never saw them confidently dispute.",
         ),
-        "unipen": ("inspect_unipen:main", "Show what UNIPEN pen files hold, and draw them."),
+        "unipen": ("commands.unipen:main", "Show what UNIPEN pen files hold, and draw them."),
     },
     "Pass it on": {
         "card": (
-            "card:main",
+            "commands.card:main",
             "Write a dataset's card: counts, sources, licences, duplicates, splits and leaks.",
         ),
         "credits": (
-            "credits:main",
+            "commands.credits:main",
             "Write credits.csv and credits.md for exactly the pictures in use.",
         ),
         "report": (
             "report.page:main",
             "Write one HTML page about a run: data, leaks, training, results, errors, decisions.",
         ),
-        "export": ("export:main", "Write a trained model as ONNX, checked against torch."),
+        "export": ("commands.export:main", "Write a trained model as ONNX, checked against torch."),
     },
     "Stages (dvc repro runs them)": {
-        "crawl": ("crawl:main", "Search for a dance's pictures and download them."),
-        "collect": ("collect:main", "Turn crawled files into samples."),
-        "folder": ("folder:main", "Turn pictures of your own into samples."),
-        "fetch": ("fetch:main", "Download a dataset's archives and verify them."),
-        "convert": ("convert:main", "Turn archived handwriting into samples."),
-        "dedupe": ("dedupe:main", "Mark near-duplicate pictures and label conflicts."),
-        "split": ("split:main", "Split a dataset into parts between which nothing leaks."),
-        "train": ("train:main", "Train a ResNet34 in two stages, frozen and then unfrozen."),
-        "evaluate": ("evaluate:main", "Measure a trained model on validation and test."),
+        "crawl": ("crawl.stage:main", "Search for a dance's pictures and download them."),
+        "collect": ("collect.stage:main", "Turn crawled files into samples."),
+        "folder": ("folder.stage:main", "Turn pictures of your own into samples."),
+        "fetch": ("fetch.stage:main", "Download a dataset's archives and verify them."),
+        "convert": ("convert.stage:main", "Turn archived handwriting into samples."),
+        "dedupe": ("dedupe.stage:main", "Mark near-duplicate pictures and label conflicts."),
+        "split": ("split.stage:main", "Split a dataset into parts between which nothing leaks."),
+        "train": ("train.stage:main", "Train a ResNet34 in two stages, frozen and then unfrozen."),
+        "evaluate": ("evaluate.stage:main", "Measure a trained model on validation and test."),
     },
 }
 TARGETS = {name: entry for commands in COMMANDS.values() for name, entry in commands.items()}

@@ -30,7 +30,7 @@ def shared() -> Path:
 @pytest.fixture
 def no_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the machine have no font but matplotlib's own, which has no Tamil."""
-    from pipeline.charts import lettering
+    from pipeline.charts import fonts as lettering
 
     monkeypatch.setattr(lettering, "of_the_system", lambda: ())
     lettering.font_for.cache_clear()

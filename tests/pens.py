@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.pen import PenFile, Segment, Span, Stream
+from pipeline.convert.pen_file import PenFile, Segment, Span, Stream
 
 HEADER = """\
 .VERSION 1.0 0

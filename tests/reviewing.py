@@ -18,12 +18,14 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image, ImageOps
 
-from pipeline import dedupe, split
+from pipeline.dataset import predictions as predictions_table
+from pipeline.dataset import suspects_table
+from pipeline.dataset.ledger import Attempt, Ledger
+from pipeline.dataset.paths import dataset_folder
+from pipeline.dataset.rejected import write_rejected
+from pipeline.dedupe import stage as dedupe
 from pipeline.demo import figures
-from pipeline.evaluate import PREDICTIONS
-from pipeline.ledger import Attempt, Ledger
-from pipeline.samples import dataset_folder, write_rejected
-from pipeline.suspects import SUSPECTS
+from pipeline.split import stage as split
 from tests.conftest import ROOT
 from tests.tables import encoded, picture, write
 
@@ -120,8 +122,8 @@ def write_judged() -> None:
             suspects.append(
                 ids | chances | {"suggested": wrong, "fold": 0, "rank": len(suspects) + 1}
             )
-    _write_table("predictions.parquet", predictions, PREDICTIONS)
-    _write_table("suspects.parquet", suspects, SUSPECTS)
+    _write_table("predictions.parquet", predictions, predictions_table.SCHEMA)
+    _write_table("suspects.parquet", suspects, suspects_table.SCHEMA)
 
 
 def _write_table(name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:

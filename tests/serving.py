@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.drawing import Drawing
-from pipeline.network import Card, ClassName, build, save_model
+from pipeline.dataset.labels import ClassName
+from pipeline.dataset.pen_settings import Drawing
+from pipeline.model.inputs import View
+from pipeline.model.network import Card, build, save_model
 from pipeline.pages.local import LocalPage
-from pipeline.pictures import View
-from pipeline.serve.page import make_page
-from pipeline.serve.served import Served, load
+from pipeline.pages.serve.page import make_page
+from pipeline.pages.serve.served import Served, load
 from tests.worlds import write_world
 
 LETTERS = (

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
-from pipeline.samples import COLUMNS, samples_path, writing_samples
+from pipeline.dataset.paths import samples_path
+from pipeline.dataset.samples import COLUMNS, writing_samples
 
 
 def content(name: object) -> str:

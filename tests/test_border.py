@@ -22,10 +22,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
-from pipeline import convert, dedupe, fetch, split
+from pipeline.convert import stage as convert
+from pipeline.dataset.samples import writing_samples
+from pipeline.dedupe import stage as dedupe
 from pipeline.demo.letters import tar_gz, unipen
-from pipeline.images import content_id, normalise
-from pipeline.samples import writing_samples
+from pipeline.fetch import stage as fetch
+from pipeline.images.normalise import content_id, normalise
+from pipeline.split import stage as split
 from tests.conftest import ROOT
 
 LABELS = {"circle": "வட்டம்", "square": "சதுரம்"}  # a name that is not ASCII, as Tamil has

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.ledger import read_ledger
+from pipeline.dataset.ledger import read_ledger
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.samples import writing_samples
+from pipeline.dataset.samples import writing_samples
 
 SHAPES = ("disc", "cross", "bars", "ring")
 

@@ -1,1 +1,1 @@
-"""Pictures of numbers, for people: drawn without a display and without a network."""
+"""Figures for people, drawn without a display and without a network."""

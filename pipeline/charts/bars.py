@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.charts.drawing import BLUE, GREY, PART_COLOURS, PLAIN, SMALL, WIDE, drawing
-from pipeline.measures import Ints, wilson
+from pipeline.charts.figure import BLUE, GREY, PART_COLOURS, PLAIN, SMALL, WIDE, drawing
+from pipeline.model.metrics import Ints, wilson
 
 ROWS = 40  # bars one above the other, at most
 GROUPS = 160  # bars side by side, at most

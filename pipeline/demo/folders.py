@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline.core.errors import PipelineError
 from pipeline.demo.world import IMAGE_HOSTS, Answer, Gallery, Hit, Url
-from pipeline.errors import PipelineError
 
 PARTS = ("train", "test")
 SOURCES = ("offline", "online")  # the publisher's own pictures first

@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from pipeline.core.files import read_json
+from pipeline.dataset.ledger import Attempt, read_ledger
 from pipeline.demo.drawn_archives import TRAIN_ARCHIVE, DrawnArchives
 from pipeline.demo.scenes import Scene
 from pipeline.demo.web import Web
 from pipeline.demo.world import ARCHIVES, INTRANET, Gallery, Plant, Url
-from pipeline.files import read_json
-from pipeline.ledger import Attempt, read_ledger
 
 REFUSED = {  # fault -> the reason in the ledger
     "HTML named .jpg": "not-an-image",

@@ -13,15 +13,15 @@ from pathlib import Path
 import click
 import yaml
 
+from pipeline.commands.status import status
+from pipeline.core.errors import PipelineError, Stage
+from pipeline.core.params import PARAMS
 from pipeline.demo import figures
 from pipeline.demo.found import Finding, find_planted
 from pipeline.demo.scenes import Scene, make_scene
 from pipeline.demo.scratch import BIN, Scratch, check_tools, project_files
 from pipeline.demo.web import Web
 from pipeline.demo.world import SEARCH
-from pipeline.errors import PipelineError, Stage
-from pipeline.params import PARAMS
-from pipeline.status import status
 
 SEED = 8  # of the drawn world; the README's figures are of this one
 PER_CLASS = 100  # of 156 classes in both parts: 20 minutes on two cores

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.files import sha256_of
 from pipeline.demo import figures
 from pipeline.demo.drawn_archives import TEST_ARCHIVE, TRAIN_ARCHIVE, DrawnArchives, draw_archives
 from pipeline.demo.drawn_dances import DrawnDances
 from pipeline.demo.folders import find_archives, read_dances
 from pipeline.demo.web import Web
 from pipeline.demo.world import ARCHIVES, SEARCH, Answer, Dances, Url, World
-from pipeline.files import sha256_of
 
 Changes = dict[str, Any]  # of params.yaml, nested
 

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 import pipeline
-from pipeline.errors import PipelineError
-from pipeline.files import write_text
-from pipeline.params import PARAMS, validate
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import write_text
+from pipeline.core.params import PARAMS, validate
 
 BIN = Path(sys.executable).parent  # dvc.yaml says `python`; this one is to be found first
 PACKAGE = Path(pipeline.__file__).parent

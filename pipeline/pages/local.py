@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from pipeline import __version__
-from pipeline.errors import PipelineError, Rejected
+from pipeline.core.errors import PipelineError, Rejected
 from pipeline.pages.guard import MAX_BODY, Guard
 
 HERE = Path(__file__).parent

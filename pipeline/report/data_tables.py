@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.card_text import LEAKS
+from pipeline.commands.card_markdown import LEAKS
+from pipeline.commands.status import share
+from pipeline.dataset.paths import CRAWL_REPORT
 from pipeline.report.blocks import Block, Cell, Link, Number, Table, Text
-from pipeline.status import CRAWL, share
 
 Report = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ def crawled(reports: Mapping[str, Report]) -> list[Block]:
     for name, report in reports.items():
         refused.update(report["refused"])
         found = [*(report[key] for key in keys), sum(report["refused"].values())]
-        rows.append((name.removeprefix(CRAWL).removesuffix(".json"), *map(Number, found)))
+        rows.append((name.removeprefix(CRAWL_REPORT).removesuffix(".json"), *map(Number, found)))
     header = ("crawl of", "asked for", "stored", "repeated", "refused")
     return [
         Table("Crawled pictures", header, rows),

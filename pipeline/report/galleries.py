@@ -12,14 +12,16 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.balance import Named, names_of
-from pipeline.errors import PipelineError, Rejected
-from pipeline.images import open_rgb
-from pipeline.lookalikes import KINDS, pairs_by_kind
+from pipeline.charts.contact_sheet import pick
+from pipeline.charts.pair_sheet import KINDS, pairs_by_kind
+from pipeline.core.errors import PipelineError, Rejected
+from pipeline.dataset.labels import ClassNames, class_names
+from pipeline.dataset.paths import dataset_folder, predictions_path, samples_path, split_path
+from pipeline.dataset.samples import read_samples
+from pipeline.dataset.stored_images import read_images
+from pipeline.images.normalise import open_rgb
 from pipeline.report.blocks import Block, Gallery, Group, Link, Missing, Picture
 from pipeline.report.sections import data_uri
-from pipeline.samples import dataset_folder, read_samples, samples_path
-from pipeline.sheet import pick, read_pictures
 
 SIDE = 112  # pixels, of a small picture
 QUALITY = 80  # of WebP
@@ -50,11 +52,11 @@ class Data:
 
     dataset: str
     rows: Mapping[str, Mapping[str, str | None]]  # by sample id
-    names: Mapping[str, Named]  # by label
+    names: ClassNames  # by label
 
     def called(self, label: str) -> str:
         """Return a label's name for people; a browser has the fonts."""
-        known = self.names.get(label, Named(label, None))
+        known = self.names[label]
         return known.name if known.romanised is None else f"{known.name} {known.romanised}"
 
 
@@ -74,7 +76,7 @@ def galleries(dataset: str) -> dict[str, list[Block]]:
         return {name: [without] for name in plans}
     table = read_samples(dataset, COLUMNS)
     rows = {row["sample_id"]: row for row in table.to_pylist()}
-    data = Data(dataset, rows, names_of(table))
+    data = Data(dataset, rows, class_names(table))
     try:
         planned = {name: plan(data) for name, plan in plans.items()}
     except (pa.ArrowException, KeyError, ValueError) as error:
@@ -88,8 +90,7 @@ def galleries(dataset: str) -> dict[str, list[Block]]:
         for sample in samples
     }
     sources = {
-        name: small(picture)
-        for name, picture in read_pictures(samples_path(dataset), sorted(wanted)).items()
+        name: small(picture) for name, picture in read_images(dataset, sorted(wanted)).items()
     }
     return {
         name: [plan] if isinstance(plan, Missing) else drawn(plan, data, sources)
@@ -128,7 +129,7 @@ def drawn(plan: Planned, data: Data, sources: Mapping[str, str | None]) -> list[
 
 def of_classes(data: Data) -> Planned | Missing:
     """Plan a few pictures of each class, by chance: of those in use, of all before the split."""
-    path = dataset_folder(data.dataset) / "split.csv"
+    path = split_path(data.dataset)
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["part"] != "out"]
@@ -181,7 +182,7 @@ class Predicted(NamedTuple):
 
 def predictions(dataset: str) -> list[Predicted] | None:
     """Read what the model predicted; None where it has not been asked."""
-    path = dataset_folder(dataset) / "predictions.parquet"
+    path = predictions_path(dataset)
     if not path.exists():
         return None
     table = pq.read_table(path, columns=[*Predicted._fields])

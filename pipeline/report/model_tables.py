@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.commands.status import share
 from pipeline.report.blocks import Block, Cell, Number, Table, Text, shown
-from pipeline.status import share
 
 Report = Mapping[str, Any]
 Rows = Sequence[Mapping[str, str]]

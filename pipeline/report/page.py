@@ -11,15 +11,15 @@ from pathlib import Path
 import click
 import jinja2
 
-from pipeline.errors import Stage
-from pipeline.files import write_text
+from pipeline.core.errors import Stage
+from pipeline.core.files import write_text
+from pipeline.dataset.paths import known_datasets
 from pipeline.report.blocks import Section
 from pipeline.report.galleries import galleries
 from pipeline.report.runs import (
     Commit,
     at_revision,
     commit_of,
-    datasets,
     in_working_tree,
     state_of_git,
 )
@@ -53,7 +53,7 @@ def main(dataset: tuple[str, ...], target: Path, compare: str | None) -> None:
     """
     commit = None if compare is None else commit_of(compare)
     about = []
-    for name in dataset or datasets():
+    for name in dataset or known_datasets():
         run = in_working_tree(name)
         before = None
         if compare is not None and commit is not None:
@@ -89,7 +89,3 @@ def html(
         style=style,
         style_hash=digest,
     )
-
-
-if __name__ == "__main__":
-    main()

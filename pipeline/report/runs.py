@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
-from pipeline.samples import DATA, dataset_folder, reports_folder
+from pipeline.core.errors import PipelineError
+from pipeline.dataset.paths import DATA, check_dataset, reports_folder
 
 KINDS = {".json", ".csv"}  # what is read of the reports; pictures are of the working tree
 
@@ -55,18 +55,9 @@ class Commit:
     subject: str
 
 
-def datasets() -> list[str]:
-    """Return the datasets that there are. Raises PipelineError where this is no project."""
-    if not DATA.is_dir():
-        raise PipelineError(f"{DATA}: no such folder; run from the project's root")
-    return sorted(path.parent.name for path in DATA.glob("*/decisions.csv"))
-
-
 def in_working_tree(dataset: str) -> Run:
     """Read a dataset's reports as they lie here. Raises PipelineError for an unknown dataset."""
-    if not dataset_folder(dataset).is_dir():
-        known = ", ".join(datasets()) or "none"
-        raise PipelineError(f"{dataset_folder(dataset)}: no such dataset; there are: {known}")
+    check_dataset(dataset)
     folder = reports_folder(dataset)
     found = {
         path.relative_to(folder).as_posix(): path.read_bytes()

@@ -7,20 +7,19 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pipeline.decisions import read_decisions, verdicts
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.dataset.decisions import read_decisions, verdicts
+from pipeline.dataset.paths import CRAWL_REPORT, decisions_path, reports_folder
 from pipeline.report import data_tables, model_tables
 from pipeline.report.blocks import Block, Cell, Figure, Missing, Section, Table, Text
 from pipeline.report.changes import compared
 from pipeline.report.runs import Run
-from pipeline.samples import dataset_folder, reports_folder
-from pipeline.status import CRAWL
 
 T = TypeVar("T")
 Tell = Callable[[Any], list[Block]]
 
 DOORS: dict[str, Tell] = {  # by which samples come in
-    f"{CRAWL}*.json": data_tables.crawled,
+    f"{CRAWL_REPORT}*.json": data_tables.crawled,
     "collect.json": data_tables.taken_in,
     "folder.json": data_tables.taken_in,
     "fetch.json": data_tables.fetched,
@@ -180,7 +179,7 @@ def once(blocks: Sequence[Block]) -> list[Block]:
 
 def log(run: Run) -> list[Block]:
     """Return the last decisions that people made, and whether the split knows of all."""
-    path = dataset_folder(run.dataset) / "decisions.csv"
+    path = decisions_path(run.dataset)
     decisions = read_decisions(path)
     if not decisions:
         return [Text("Nobody has decided about a picture.")]

@@ -31,13 +31,13 @@ import numpy as np
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipeline.bitmap import Bitmap, encode_tiff  # noqa: E402
-from pipeline.classes import TAMIL, class_table  # noqa: E402
-from pipeline.convert import Intake  # noqa: E402
-from pipeline.convert import convert as run  # noqa: E402
-from pipeline.drawing import Drawing  # noqa: E402
-from pipeline.layout import walk  # noqa: E402
-from pipeline.render import Outline, Renderer  # noqa: E402
+from pipeline.convert.classes import TAMIL, class_table  # noqa: E402
+from pipeline.convert.hp_archive import walk  # noqa: E402
+from pipeline.convert.render import Outline, Renderer  # noqa: E402
+from pipeline.convert.stage import Intake  # noqa: E402
+from pipeline.convert.stage import convert as run  # noqa: E402
+from pipeline.dataset.pen_settings import Drawing  # noqa: E402
+from pipeline.images.bitmap import Bitmap, encode_tiff  # noqa: E402
 from tests.archiving import Member, write_archive  # noqa: E402
 from tests.pens import pen_file  # noqa: E402
 

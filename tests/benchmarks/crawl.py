@@ -176,12 +176,12 @@ def web(
 
 def kalai(urls: Sequence[str], threads: int, folder: Path, **changes: Any) -> dict[str, Any]:
     """Crawl a list with the stage's own parts, all checks on; return its report."""
-    from pipeline.crawler import Crawl, Rules
-    from pipeline.engines import UrlList
-    from pipeline.ledger import Ledger
-    from pipeline.params import Crawl as Params
-    from pipeline.search import Stream
-    from pipeline.visitor import Visitor
+    from pipeline.core.params import Crawl as Params
+    from pipeline.crawl.crawler import Crawl, Rules
+    from pipeline.crawl.engines import UrlList
+    from pipeline.crawl.search import Stream
+    from pipeline.dataset.ledger import Ledger
+    from pipeline.http.polite_session import Visitor
 
     (folder / "urls.txt").write_text("\n".join(urls))
     allowed = sorted({url.split("/")[2] for url in urls})

@@ -76,7 +76,7 @@ class Clock:
 
 
 def hash_ours(folder: Path) -> Result:
-    from pipeline.hashes import PHASH, hash_files
+    from pipeline.dedupe.hash_cache import PHASH, hash_files
 
     files = files_in(folder)
     PHASH.compute(files[0].read_bytes())  # imports
@@ -121,7 +121,7 @@ def like_photos(n: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
 
 
 def pairs_ours(_: Path) -> Result:
-    from pipeline.pairs import near_pairs
+    from pipeline.dedupe.hamming import near_pairs
 
     hashes = like_photos(MANY)
     near_pairs(hashes[:100], WITHIN)
@@ -156,9 +156,11 @@ def pairs_imagededup(_: Path) -> Result:
 def whole_ours(folder: Path) -> Result:
     import pyarrow as pa
 
-    from pipeline.duplicates import components, contents_of, mark
-    from pipeline.hashes import PHASH, hash_files
-    from pipeline.links import links_of
+    from pipeline.dataset.contents import contents_of
+    from pipeline.dataset.pairs_table import components
+    from pipeline.dedupe.clusters import mark
+    from pipeline.dedupe.edges import edges_of
+    from pipeline.dedupe.hash_cache import PHASH, hash_files
 
     files = files_in(folder)
     PHASH.compute(files[0].read_bytes())
@@ -181,7 +183,7 @@ def whole_ours(folder: Path) -> Result:
     )
     contents = contents_of(samples)
     values = np.array([hash_of[name][0] for name in contents.ids], np.uint64)
-    links = links_of(values, None, WITHIN, 0)
+    links = edges_of(values, None, WITHIN, 0)
     marks = mark(samples, contents, links.near, WITHIN)
     components(len(contents.ids), links.near.a, links.near.b)
     return clock.read() | {"removed": marks.status.count("remove")}
@@ -196,7 +198,7 @@ def whole_imagededup(folder: Path) -> Result:
 
 
 def uniform_pairs(n: int, within: int) -> Result:
-    from pipeline.pairs import near_values
+    from pipeline.dedupe.hamming import near_values
 
     values = np.unique(np.random.default_rng(0).integers(0, 2**64, n, dtype=np.uint64))
     clock = Clock()
@@ -252,8 +254,8 @@ def vary(source: Path, target: Path, count: int) -> None:
 
     Of every 100 files 23 have the bytes of another: so it was on three real crawls.
     """
-    from pipeline.errors import Rejected
-    from pipeline.images import open_rgb
+    from pipeline.core.errors import Rejected
+    from pipeline.images.normalise import open_rgb
 
     random = np.random.default_rng(0)
     photos = []

@@ -35,8 +35,9 @@ def write_model(size: int) -> None:
     """Write an untrained model into the current folder."""
     import torch
 
-    from pipeline.network import IMAGENET, Card, ClassName, build, save_model
-    from pipeline.pictures import View
+    from pipeline.dataset.labels import ClassName
+    from pipeline.model.inputs import View
+    from pipeline.model.network import IMAGENET, Card, build, save_model
 
     torch.manual_seed(0)
     classes = tuple(ClassName(str(place), str(place)) for place in range(CLASSES))
@@ -59,7 +60,7 @@ def ours(folder: Path, device: str) -> int:
     """Name all pictures as `kalai predict` does; return how many."""
     from click.testing import CliRunner
 
-    from pipeline.predict import main
+    from pipeline.commands.predict import main
 
     done = CliRunner().invoke(main, [str(folder), "--json", "--device", device])
     return len(done.stdout.splitlines())
@@ -70,8 +71,8 @@ def plain(folder: Path, device: str) -> int:
     import torch
     from PIL import Image
 
-    from pipeline.network import load_model, normaliser
-    from pipeline.pictures import prepare
+    from pipeline.model.inputs import prepare
+    from pipeline.model.network import load_model, normaliser
 
     network, card = load_model(Path("data/drawn/model"))
     network.to(device)
@@ -106,7 +107,7 @@ def main(**options: Any) -> None:
     """Compare."""
     import torch
 
-    from pipeline.compute import pick_device
+    from pipeline.model.device import pick_device
 
     device = str(pick_device(options["device"]))
     if options["threads"]:

@@ -41,7 +41,7 @@ def first_row_s(rounds: int) -> list[float]:
     """Open the page anew `rounds` times; return the seconds of each."""
     from playwright.sync_api import sync_playwright
 
-    from pipeline.review.page import make_page
+    from pipeline.pages.review.page import make_page
     from tests.browsing import ARGUMENTS, chromium_path, served
 
     found = []

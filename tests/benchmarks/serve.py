@@ -30,9 +30,9 @@ sys.path.insert(0, str(ROOT))
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession, Page, Response
 
-    from pipeline.layout import Letter
-    from pipeline.render import Outline
-    from pipeline.serve.served import Served
+    from pipeline.convert.hp_archive import Letter
+    from pipeline.convert.render import Outline
+    from pipeline.pages.serve.served import Served
 
 GOAL = 0.01  # of accuracy
 FILLS = 0.6  # of the pad's side; people leave a margin
@@ -49,9 +49,9 @@ class Way(NamedTuple):
 
 def read_letters(archive: Path, count: int) -> tuple[list[Letter], list[Outline]]:
     """Return letters of an archive, and their strokes; the hash of an id says which."""
-    from pipeline.errors import Rejected
-    from pipeline.handwriting import read_pen
-    from pipeline.layout import Labels, Letter, letter_of, walk
+    from pipeline.convert.hp_archive import Labels, Letter, letter_of, walk
+    from pipeline.convert.letters import read_pen
+    from pipeline.core.errors import Rejected
 
     labels, found = Labels(archive), []
     for member in walk(archive):
@@ -69,9 +69,9 @@ def named_from_pictures(served: Served, letters: Sequence[Letter]) -> Way:
     """Name letters as `convert` and `evaluate` do."""
     import numpy as np
 
-    from pipeline.handwriting import convert_letters
-    from pipeline.network import predict_logits
-    from pipeline.pictures import decode
+    from pipeline.convert.letters import convert_letters
+    from pipeline.model.inputs import decode
+    from pipeline.model.network import predict_logits
 
     assert served.pen is not None
     began = time.perf_counter()
@@ -163,8 +163,8 @@ def measure(dataset: str, archive: Path, samples: int, canvas: int) -> tuple[lis
     import torch
 
     from pipeline.pages.guard import TOKEN_HEADER
-    from pipeline.serve.page import make_page
-    from pipeline.serve.served import load
+    from pipeline.pages.serve.page import make_page
+    from pipeline.pages.serve.served import load
     from tests.browsing import served as serving
 
     served = load(dataset, torch.device("cpu"))

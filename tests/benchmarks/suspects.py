@@ -48,10 +48,10 @@ def copy(data: Path, dataset: str, size: int | None, epochs: int | None) -> None
 
 def plant(dataset: str, share: float, seed: int) -> None:
     """Relabel a share of the samples, each to another class by chance."""
-    from pipeline.decisions import Decision, append_decisions, now
-    from pipeline.parts import read_parts
-    from pipeline.samples import dataset_folder
-    from pipeline.suspects import pool
+    from pipeline.commands.suspects import pool
+    from pipeline.dataset.decisions import Decision, append_decisions, now
+    from pipeline.dataset.paths import dataset_folder
+    from pipeline.dataset.split_table import read_parts
 
     parts = read_parts(dataset)
     part = pool([parts["train"], parts["valid"]])
@@ -69,15 +69,15 @@ def compare(dataset: str, folds: int) -> None:
     """Print how many of the planted labels each order of the samples meets among the first k."""
     import pyarrow.parquet as pq
 
-    from pipeline.compute import pick_device
-    from pipeline.decisions import read_decisions
-    from pipeline.measures import losses, softmax
-    from pipeline.network import load_model, predict_logits
-    from pipeline.params import load_params, section
-    from pipeline.parts import places, read_parts
-    from pipeline.pictures import read_pictures
-    from pipeline.samples import dataset_folder
-    from pipeline.suspects import folds_of, lighter, out_of_fold, pool
+    from pipeline.commands.suspects import folds_of, lighter, out_of_fold, pool
+    from pipeline.core.params import load_params, section
+    from pipeline.dataset.decisions import read_decisions
+    from pipeline.dataset.paths import dataset_folder
+    from pipeline.dataset.split_table import places, read_parts
+    from pipeline.model.device import pick_device
+    from pipeline.model.inputs import read_pictures
+    from pipeline.model.metrics import losses, softmax
+    from pipeline.model.network import load_model, predict_logits
 
     folder = dataset_folder(dataset)
     parts, params = read_parts(dataset), load_params()
@@ -92,8 +92,8 @@ def compare(dataset: str, folds: int) -> None:
     found = np.array([row[name] for name in table["sample_id"].to_pylist()], int)
     orders = {"suspects": found}
 
-    split = section(params.split, dataset, "split").model_copy(update={"folds": folds})
-    recipe = lighter(section(params.train, dataset, "train"), None, None)
+    split = section(params, "split", dataset).model_copy(update={"folds": folds})
+    recipe = lighter(section(params, "train", dataset), None, None)
     unseen = out_of_fold(dataset, part, labels, folds_of(part, split), recipe)  # kept: no training
     given = unseen[np.arange(len(part)), actual]
     others = unseen.copy()

@@ -39,8 +39,8 @@ PEAK_SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the matrices; large e
 
 def write_files(folder: Path, dataset: str) -> int:
     """Write each sample of the train and valid parts as a PNG in part/label/; return how many."""
-    from pipeline.parts import read_parts
-    from pipeline.pictures import read_images
+    from pipeline.dataset.split_table import read_parts
+    from pipeline.dataset.stored_images import read_images
 
     parts = read_parts(dataset)
     for name in ("train", "valid"):
@@ -113,10 +113,10 @@ def stopwatch(device: Any) -> Any:
 
 def ours(dataset: str, params: Any, epochs: int) -> tuple[Any, list[float], float]:
     """Train as `kalai train` does; return stopwatch, accuracies, seconds before the first step."""
-    from pipeline.callbacks import History, Schedule
-    from pipeline.compute import choose
-    from pipeline.model import group_rates, make_learner
-    from pipeline.task import batches, read_task
+    from pipeline.model.device import choose
+    from pipeline.train.callbacks import History, Schedule
+    from pipeline.train.learner import group_rates, make_learner
+    from pipeline.train.training_data import batches, read_task
 
     began = time.perf_counter()
     compute = choose(params)
@@ -147,7 +147,7 @@ def stock(files: Path, params: Any, epochs: int) -> tuple[Any, list[float], floa
     from fastai.vision.learner import vision_learner
     from torchvision.models import resnet34
 
-    from pipeline.compute import pick_device
+    from pipeline.model.device import pick_device
 
     began = time.perf_counter()
     device = pick_device(params.device)
@@ -189,8 +189,8 @@ def ceiling(params: Any, classes: int) -> tuple[float, float, float]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from pipeline.compute import choose
-    from pipeline.network import build
+    from pipeline.model.device import choose
+    from pipeline.model.network import build
 
     compute = choose(params)
     with FlopCounterMode(display=False) as counter:
@@ -235,7 +235,7 @@ def reached(watch: Any, accuracies: list[float], preparing: float, wanted: float
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures here.")
 def main(**options: Any) -> None:
     """Compare."""
-    from pipeline.params import Augment, Train, load_params
+    from pipeline.core.params import Augment, Train, load_params
 
     compiled: Any = "on" if options["is_compiled"] else "off"
     params = Train(
@@ -278,8 +278,8 @@ def compare(
     dataset: str, params: Any, count: int, epochs: int, rounds: int, reach: float | None
 ) -> dict[str, Any]:
     """Run both sides, print what came out and return it."""
-    from pipeline.compute import choose
-    from pipeline.parts import classes_to_learn, read_parts
+    from pipeline.dataset.split_table import classes_to_learn, read_parts
+    from pipeline.model.device import choose
 
     device = choose(params).device.type
     classes = len(classes_to_learn(dataset, read_parts(dataset)))

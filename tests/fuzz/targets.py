@@ -11,12 +11,12 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from pipeline.bitmap import Bitmap
-from pipeline.errors import Rejected
-from pipeline.handwriting import read_picture
-from pipeline.render import Outline, Renderer
-from pipeline.tiff import read_tiff
-from pipeline.unipen import finder, parse, write
+from pipeline.convert.letters import read_picture
+from pipeline.convert.render import Outline, Renderer
+from pipeline.convert.tiff import read_tiff
+from pipeline.convert.unipen import finder, parse, write
+from pipeline.core.errors import Rejected
+from pipeline.images.bitmap import Bitmap
 
 LARGEST = 64 * 1024  # bytes of a case; speed and memory grow in proportion beyond
 RENDERER = Renderer()

@@ -1,0 +1,1 @@
+"""Stage `collect`: crawled files to samples."""

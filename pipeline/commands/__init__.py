@@ -1,0 +1,1 @@
+"""The commands of `kalai` that are not stages."""

@@ -1,0 +1,1 @@
+"""Stage `convert`: archived handwriting to samples."""

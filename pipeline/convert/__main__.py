@@ -1,0 +1,5 @@
+"""Run the stage: `python -m pipeline.convert`."""
+
+from pipeline.convert.stage import main
+
+main()

@@ -1,0 +1,5 @@
+"""Run the stage: `python -m pipeline.crawl`."""
+
+from pipeline.crawl.stage import main
+
+main()

@@ -1,0 +1,1 @@
+"""The files below data/<dataset>/: one module for each format."""

@@ -1,0 +1,81 @@
+"""Contents: images by their bytes. Several samples may hold one content.
+
+Contents are numbered in the order of their ids and samples are compared by a total order, so that
+no result depends on the order of the rows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.dataset.columns import (
+    CONTENT_ID,
+    HEIGHT,
+    ORIGINAL_BYTES,
+    ORIGINAL_HEIGHT,
+    ORIGINAL_WIDTH,
+    RANK,
+    SAMPLE_ID,
+    WIDTH,
+)
+
+Ints = NDArray[np.int64]
+
+# What `contents_of` reads of the samples.
+COLUMNS = (
+    SAMPLE_ID,
+    CONTENT_ID,
+    WIDTH,
+    HEIGHT,
+    ORIGINAL_WIDTH,
+    ORIGINAL_HEIGHT,
+    ORIGINAL_BYTES,
+    RANK,
+)
+
+
+class Contents(NamedTuple):
+    """The m distinct contents of n samples."""
+
+    ids: list[str]  # (m,) sorted
+    of: Ints  # (n,) the content of each sample
+    place: Ints  # (n,) the sample's place when the samples to keep first come first
+    best: Ints  # (m,) of each content, its sample to keep first
+
+
+def contents_of(samples: pa.Table, is_first: NDArray[np.bool_] | None = None) -> Contents:
+    """Group samples by content and order them: larger original, more bytes, rank, id.
+
+    Those that are `is_first` (n,) come before all others.
+    """
+    encoded = pc.dictionary_encode(samples[CONTENT_ID].combine_chunks())
+    order = np.asarray(pc.sort_indices(encoded.dictionary))
+    number = np.empty(order.size, np.int64)
+    number[order] = np.arange(order.size)
+    of = number[np.asarray(encoded.indices)]
+    area = pc.multiply(
+        pc.cast(pc.coalesce(samples[ORIGINAL_WIDTH], samples[WIDTH]), pa.int64()),
+        pc.cast(pc.coalesce(samples[ORIGINAL_HEIGHT], samples[HEIGHT]), pa.int64()),
+    )
+    by = pa.table(
+        {
+            "first": np.zeros(of.size, bool) if is_first is None else is_first,
+            "area": area,
+            "bytes": samples[ORIGINAL_BYTES],
+            "rank": samples[RANK],
+            "id": samples[SAMPLE_ID],
+        }
+    )
+    ways = ("descending", "descending", "descending", "ascending", "ascending")  # nulls last
+    keys = list(zip(by.column_names, ways, strict=True))
+    first = np.asarray(pc.sort_indices(by, sort_keys=keys))
+    place = np.empty(first.size, np.int64)
+    place[first] = np.arange(first.size)
+    best = np.empty(order.size, np.int64)
+    best[of[first[::-1]]] = first[::-1]  # the last one written is the first in order
+    return Contents(encoded.dictionary.take(pa.array(order)).to_pylist(), of, place, best)

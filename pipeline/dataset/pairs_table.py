@@ -1,0 +1,132 @@
+"""pairs.parquet: pairs of images that may be the same, by kind.
+
+Read by the stages that keep parts apart, and by people who review what dedupe asks about.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.dataset.columns import DISTANCE, KIND, SAMPLE_ID, A, B
+from pipeline.dataset.contents import Contents, Ints
+from pipeline.dataset.paths import pairs_path
+from pipeline.dataset.tables import damaged, read_parquet, write_parquet
+
+SAME = "same"  # the kind of a pair of samples with the same bytes; other kinds are Edges' fields
+SCHEMA = pa.schema(
+    [(A, pa.string()), (B, pa.string()), (DISTANCE, pa.int32()), (KIND, pa.string())]
+)
+
+
+class Pairs(NamedTuple):
+    """Pairs by position: `a` < `b` (int64) and their Hamming `distance` (int32), sorted."""
+
+    a: NDArray[np.int64]
+    b: NDArray[np.int64]
+    distance: NDArray[np.int32]
+
+    def where(self, keep: NDArray[np.bool_]) -> Pairs:
+        """Return the pairs for which `keep` is true."""
+        return Pairs(self.a[keep], self.b[keep], self.distance[keep])
+
+
+NONE = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32))
+
+
+class Edges(NamedTuple):
+    """Pairs of contents by kind, each pair of one kind only."""
+
+    near: Pairs = NONE
+    mirror: Pairs = NONE  # one beside the other's mirror image
+    crop: Pairs = NONE  # one perhaps a part of the other; for a person to look at
+
+
+def each_once(one: Ints, other: Ints, distance: NDArray[np.int32]) -> Pairs:
+    """Return pairs in order, of equal ones the nearest."""
+    a, b = np.minimum(one, other), np.maximum(one, other)
+    order = np.lexsort((distance, b, a))
+    a, b, distance = a[order], b[order], distance[order]
+    fresh = np.ones(a.size, bool)
+    fresh[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    return Pairs(a, b, distance).where(fresh)
+
+
+def components(m: int, a: Ints, b: Ints) -> Ints:
+    """Return the connected component of each of m nodes, numbered by first node."""
+    graph = coo_array((np.ones(a.size, bool), (a, b)), shape=(m, m))
+    _, found = connected_components(graph, directed=False)
+    _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].astype(np.int64)
+
+
+def clusters_of(m: int, edges: Edges, within: int) -> Ints:
+    """Return the cluster of each of m contents: near-duplicates `within` and mirror images join.
+
+    Right for keeping parts apart and never for removing: chains grow long.
+    """
+    near = edges.near.where(edges.near.distance <= within)
+    a = np.concatenate([near.a, edges.mirror.a])
+    b = np.concatenate([near.b, edges.mirror.b])
+    return components(m, a, b)
+
+
+def pairs_table(samples: pa.Table, contents: Contents, edges: Edges) -> pa.Table:
+    """Return pairs by sample id: a content's first sample with its copies, then the other kinds."""
+    copies = np.flatnonzero(contents.best[contents.of] != np.arange(contents.of.size))
+    copies = copies[np.argsort(contents.place[copies])]
+    a, b = [contents.best[contents.of[copies]]], [copies]
+    distance, kind = [np.zeros(copies.size, np.int32)], [SAME] * copies.size
+    for name, pairs in edges._asdict().items():
+        a.append(contents.best[pairs.a])
+        b.append(contents.best[pairs.b])
+        distance.append(pairs.distance)
+        kind += [name] * pairs.a.size
+    ids = samples[SAMPLE_ID].combine_chunks()
+    return pa.table(
+        [
+            ids.take(pa.array(np.concatenate(a))),
+            ids.take(pa.array(np.concatenate(b))),
+            np.concatenate(distance),
+            kind,
+        ],
+        schema=SCHEMA,
+    )
+
+
+def write_pairs(dataset: str, table: pa.Table) -> None:
+    """Write pairs.parquet."""
+    write_parquet(pairs_path(dataset), table)
+
+
+def read_pairs(dataset: str) -> pa.Table:
+    """Return pairs.parquet as a table.
+
+    Raises PipelineError if it is missing or damaged.
+    """
+    return read_parquet(pairs_path(dataset), SCHEMA, "dedupe")
+
+
+def read_edges(dataset: str, samples: pa.Table, contents: Contents) -> Edges:
+    """Return the pairs of pairs.parquet as pairs of contents.
+
+    Raises PipelineError if the file is missing, damaged or names a sample that does not exist.
+    """
+    table = read_pairs(dataset)
+    of = dict(zip(samples[SAMPLE_ID].to_pylist(), contents.of.tolist(), strict=True))
+    kinds = np.array(table[KIND].to_pylist(), dtype="U8")
+    distance = np.asarray(table[DISTANCE])
+    try:
+        a, b = (np.array([of[name] for name in table[end].to_pylist()], np.int64) for end in (A, B))
+    except KeyError as error:
+        raise damaged(pairs_path(dataset), f"unknown sample {error}") from error
+    found = {}
+    for name in Edges._fields:
+        rows = kinds == name
+        found[name] = each_once(a[rows], b[rows], distance[rows])
+    return Edges(**found)

@@ -1,0 +1,166 @@
+"""Where the files of a dataset are: data/<dataset>/ and what lies below it.
+
+Paths are relative to the project's root, where DVC runs every stage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.core.errors import PipelineError, unknown_dataset
+
+DATA = Path("data")
+LOCK = Path("dvc.lock")
+DECISIONS = "decisions.csv"
+LEDGER = "ledger.jsonl"
+CRAWL_REPORT = "crawl-"  # the report of a class's crawl is crawl-<class>.json
+
+
+def dataset_folder(dataset: str) -> Path:
+    """Return the folder of a dataset."""
+    return DATA / dataset
+
+
+def known_datasets(root: Path = Path()) -> list[str]:
+    """Return the names of the datasets of the project at `root`, sorted.
+
+    Every dataset has a decisions.csv, which git keeps. Raises PipelineError if there is no data
+    folder.
+    """
+    if not (root / DATA).is_dir():
+        raise PipelineError(f"{DATA}: folder not found; run this in the project's root folder")
+    return sorted(path.parent.name for path in (root / DATA).glob(f"*/{DECISIONS}"))
+
+
+def check_dataset(dataset: str) -> None:
+    """Raise PipelineError if the project has no such dataset; the error lists those it has."""
+    if not dataset_folder(dataset).is_dir():
+        raise unknown_dataset(dataset, known_datasets())
+
+
+def missing_file(path: Path, stage: str | None = None) -> PipelineError:
+    """Return the error for a file of a dataset that no stage has written yet.
+
+    `path` is below data/<dataset>/; `stage` writes it. If there is no such dataset, the error says
+    that instead.
+    """
+    dataset = path.relative_to(DATA).parts[0]
+    if DATA.is_dir() and not dataset_folder(dataset).is_dir():
+        return unknown_dataset(dataset, known_datasets())
+    command = "dvc repro" if stage is None else f"dvc repro {stage}@{dataset}"
+    return PipelineError(f"{path}: file not found; run `{command}`, or `dvc pull` to download it")
+
+
+def crawl_folder(dataset: str) -> Path:
+    """Return the folder with one folder for each crawled class."""
+    return DATA / dataset / "crawl"
+
+
+def ledger_path(dataset: str, key: str) -> Path:
+    """Return the path of the ledger of one crawled class."""
+    return crawl_folder(dataset) / key / LEDGER
+
+
+def archives_folder(dataset: str) -> Path:
+    """Return the folder of verified archives."""
+    return DATA / dataset / "archives"
+
+
+def incoming_folder(dataset: str) -> Path:
+    """Return the folder of archives that are not yet complete."""
+    return DATA / dataset / "incoming"
+
+
+def downloads_folder(dataset: str) -> Path:
+    """Return the folder of files that the URLs of a table led to."""
+    return DATA / dataset / "downloads"
+
+
+def cache_folder(dataset: str) -> Path:
+    """Return the folder of what can be computed again; losing it costs time only."""
+    return DATA / dataset / "cache"
+
+
+def samples_path(dataset: str) -> Path:
+    """Return the path of the table of samples."""
+    return DATA / dataset / "samples.parquet"
+
+
+def rejected_path(dataset: str) -> Path:
+    """Return the path of the table of rejected items."""
+    return DATA / dataset / "rejected.csv"
+
+
+def dedupe_path(dataset: str) -> Path:
+    """Return the path of the table that says which samples are kept."""
+    return DATA / dataset / "dedupe.parquet"
+
+
+def pairs_path(dataset: str) -> Path:
+    """Return the path of the table of pairs that look alike."""
+    return DATA / dataset / "pairs.parquet"
+
+
+def decisions_path(dataset: str) -> Path:
+    """Return the path of the table of people's decisions, which git keeps."""
+    return DATA / dataset / DECISIONS
+
+
+def arrivals_path(dataset: str) -> Path:
+    """Return the path of the table that says when each image was first split."""
+    return DATA / dataset / "arrivals.parquet"
+
+
+def split_path(dataset: str) -> Path:
+    """Return the path of the table of parts."""
+    return DATA / dataset / "split.csv"
+
+
+def model_folder(dataset: str) -> Path:
+    """Return the folder of the trained model."""
+    return DATA / dataset / "model"
+
+
+def checkpoint_path(dataset: str) -> Path:
+    """Return the path of the state that an interrupted training continues from."""
+    return DATA / dataset / "checkpoints" / "state.pt"
+
+
+def predictions_path(dataset: str) -> Path:
+    """Return the path of the table of predictions."""
+    return DATA / dataset / "predictions.parquet"
+
+
+def suspects_path(dataset: str) -> Path:
+    """Return the path of the table of labels that are probably wrong."""
+    return DATA / dataset / "suspects.parquet"
+
+
+def sheet_path(dataset: str, name: str) -> Path:
+    """Return the path of a contact sheet: "classes", "duplicates", "top_losses" or "card"."""
+    return DATA / dataset / f"{name}.png"
+
+
+def weights_folder() -> Path:
+    """Return the folder of pretrained weights, which all datasets share."""
+    return DATA / "weights"
+
+
+def reports_folder(dataset: str, root: Path = Path()) -> Path:
+    """Return the folder of the reports, which git keeps."""
+    return root / DATA / dataset / "reports"
+
+
+def report_path(dataset: str, stage: str) -> Path:
+    """Return the path of a stage's metrics, as JSON."""
+    return reports_folder(dataset) / f"{stage}.json"
+
+
+def crawl_report_path(dataset: str, key: str) -> Path:
+    """Return the path of the metrics of one class's crawl, as JSON."""
+    return report_path(dataset, f"{CRAWL_REPORT}{key}")
+
+
+def plots_folder(dataset: str, stage: str) -> Path:
+    """Return the folder of a stage's plots and the tables behind them."""
+    return reports_folder(dataset) / stage

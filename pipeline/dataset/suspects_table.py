@@ -1,0 +1,53 @@
+"""suspects.parquet: labels that are probably wrong, as models of other folds see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.core.errors import PipelineError
+from pipeline.dataset.columns import (
+    CONTENT_ID,
+    FOLD,
+    LABEL,
+    LABEL_PROBABILITY,
+    MARGIN,
+    RANK,
+    SAMPLE_ID,
+    SUGGESTED,
+    SUGGESTED_PROBABILITY,
+)
+from pipeline.dataset.paths import suspects_path
+from pipeline.dataset.tables import read_parquet, write_parquet
+
+SCHEMA = pa.schema(
+    {
+        SAMPLE_ID: pa.string(),
+        CONTENT_ID: pa.string(),
+        LABEL: pa.string(),
+        SUGGESTED: pa.string(),  # the label that the model is confident of
+        LABEL_PROBABILITY: pa.float32(),
+        SUGGESTED_PROBABILITY: pa.float32(),
+        MARGIN: pa.float32(),  # of the suggested label over the given one
+        FOLD: pa.int32(),  # the model was trained on the other folds
+        RANK: pa.int32(),  # 1: the most suspicious
+    }
+)
+
+
+def write_suspects(dataset: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write suspects.parquet: rows by column name."""
+    write_parquet(suspects_path(dataset), pa.Table.from_pylist(list(rows), SCHEMA))
+
+
+def read_suspects(dataset: str) -> pa.Table:
+    """Return suspects.parquet as a table.
+
+    Raises PipelineError if it is missing (`kalai suspects` writes it) or damaged.
+    """
+    path = suspects_path(dataset)
+    if not path.exists():
+        raise PipelineError(f"{path}: file not found; run `kalai suspects {dataset}`")
+    return read_parquet(path, SCHEMA, None)

@@ -1,0 +1,66 @@
+"""Read and write the tables below data/<dataset>/, with the same errors for all of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import replacing
+from pipeline.dataset.paths import missing_file
+
+
+def read_parquet(
+    path: Path, schema: pa.Schema, stage: str | None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return a Parquet table, all columns of its `schema` or the named ones, with its metadata.
+
+    `stage` writes the file. Raises PipelineError if it is missing, damaged or has other columns.
+    """
+    wanted = list(schema.names) if columns is None else list(columns)
+    try:
+        table = pq.read_table(path, columns=wanted)
+    except FileNotFoundError as error:
+        raise missing_file(path, stage) from error
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error) from error
+    missing = [name for name in wanted if name not in table.column_names]
+    if missing:
+        raise damaged(path, f"it has no column {missing[0]!r}")
+    return table
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a Parquet table, compressed with zstd, atomically."""
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_rows(path: Path, columns: Sequence[str], stage: str | None) -> list[dict[str, str]]:
+    """Return the rows of a CSV with a header line, by column name; it may have further columns.
+
+    `stage` writes the file. Raises PipelineError if it is missing, is not UTF-8 or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise damaged(path, f"it has no column {missing[0]!r}")
+            return list(reader)
+    except FileNotFoundError as error:
+        raise missing_file(path, stage) from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, why: object) -> PipelineError:
+    """Return the error for a file below data/ that cannot be read; `why` ends the line."""
+    return PipelineError(
+        f"{path}: file is damaged or was written by another version of kalai; "
+        f"run `dvc repro`, or `dvc checkout` to restore it: {why}"
+    )

@@ -1,0 +1,1 @@
+"""Stage `dedupe`: duplicates, near-duplicates and label conflicts."""

@@ -1,0 +1,5 @@
+"""Run the stage: `python -m pipeline.dedupe`."""
+
+from pipeline.dedupe.stage import main
+
+main()

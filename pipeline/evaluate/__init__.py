@@ -1,0 +1,1 @@
+"""Stage `evaluate`: metrics, plots and the largest losses."""

@@ -1,0 +1,5 @@
+"""Run the stage: `python -m pipeline.evaluate`."""
+
+from pipeline.evaluate.stage import main
+
+main()

@@ -1,0 +1,112 @@
+"""Measure a trained model on the valid and test parts; show where it errs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import numpy as np
+
+from pipeline.core.errors import PipelineError, Stage
+from pipeline.core.files import write_json
+from pipeline.core.params import Evaluate, load_params, section
+from pipeline.dataset.columns import (
+    CONTENT_ID,
+    LABEL,
+    LABEL_PROBABILITY,
+    LOSS,
+    PART,
+    PREDICTED,
+    PROBABILITY,
+    SAMPLE_ID,
+    TOP3,
+)
+from pipeline.dataset.paths import model_folder, report_path
+from pipeline.dataset.predictions import SCHEMA, write_predictions
+from pipeline.dataset.split_table import TEST, VALID, places, read_parts
+from pipeline.evaluate.results import (
+    Judged,
+    by_group,
+    write_groups,
+    write_reports,
+    write_top_losses,
+)
+from pipeline.model.device import pick_device
+from pipeline.model.inputs import read_pictures
+from pipeline.model.metrics import losses, softmax, summary
+from pipeline.model.network import Card, load_model, predict_logits
+
+JUDGED = (VALID, TEST)
+
+
+@click.command(cls=Stage)
+@click.argument("dataset")
+def main(dataset: str) -> None:
+    """Measure a trained model on validation and test.
+
+    Writes DATASET's metrics, confusion matrix, most confused pairs, table of classes and top
+    losses. Reads the safe form of the model alone (safetensors and JSON).
+
+    Example: python -m pipeline.evaluate dances
+    """
+    evaluate(dataset, section(load_params(), "evaluate", dataset))
+
+
+def evaluate(dataset: str, params: Evaluate) -> None:
+    """Judge the parts that were not trained on and write what came out."""
+    network, card = load_model(model_folder(dataset))
+    labels = [known.label for known in card.classes]
+    parts = read_parts(dataset)
+    device = pick_device(params.device)
+    print(f"{dataset}: {len(labels)} classes, on {device}", file=sys.stderr, flush=True)
+    judged = []
+    for name in JUDGED:
+        part = parts[name]
+        unknown = sorted(set(part.labels) - set(labels))
+        if unknown:
+            raise PipelineError(f"{dataset}: the model does not know class {unknown[0]}; train")
+        pixels = read_pictures(dataset, name, part.sample_ids, card.view).pixels
+        logits = predict_logits(network, pixels, card, device)
+        calibrated = softmax(logits, card.temperature)
+        judged.append(Judged(name, part, places(part.labels, labels), calibrated, softmax(logits)))
+    write_predictions(dataset, predictions_of(judged, labels))
+    write_reports(dataset, judged[-1] if len(judged[-1].part) else judged[0], card)
+    write_groups(dataset, judged)
+    write_top_losses(dataset, judged, card, params.top_losses)
+    write_json(report_path(dataset, "evaluate"), metrics(judged, card))
+
+
+def metrics(judged: Sequence[Judged], card: Card) -> dict[str, Any]:
+    """Return the metrics of each part; calibration before and after its temperature."""
+    found: dict[str, Any] = {"classes": len(card.classes), "temperature": card.temperature}
+    for part in judged:
+        found[part.name] = summary(part.probabilities, part.actual)
+        if len(part.actual):
+            before = summary(part.as_trained, part.actual)["calibration_error"]
+            found[part.name]["calibration_error_as_trained"] = before
+        shares = [right / count for _, count, right in by_group(part)]
+        if shares:
+            low, middle, high = np.quantile(shares, (0, 0.5, 1)).tolist()
+            group = {"count": len(shares), "lowest": low, "median": middle, "highest": high}
+            found[part.name]["accuracy_by_group"] = group
+    return found
+
+
+def predictions_of(judged: Sequence[Judged], labels: list[str]) -> dict[str, list[Any]]:
+    """Return the columns of predictions.parquet."""
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    for part in judged:
+        best = np.argsort(-part.probabilities, axis=1, kind="stable")[:, :3]
+        rows = np.arange(len(part.actual))
+        columns[SAMPLE_ID] += part.part.sample_ids
+        columns[CONTENT_ID] += part.part.content_ids
+        columns[PART] += [part.name] * len(rows)
+        columns[LABEL] += part.part.labels
+        columns[PREDICTED] += [labels[place] for place in best[:, 0]]
+        columns[PROBABILITY] += part.probabilities[rows, best[:, 0]].tolist()
+        columns[LABEL_PROBABILITY] += part.probabilities[rows, part.actual].tolist()
+        columns[LOSS] += losses(part.probabilities, part.actual).tolist()
+        columns[TOP3] += [[labels[place] for place in places] for places in best]
+    return columns

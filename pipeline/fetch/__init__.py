@@ -1,0 +1,1 @@
+"""Stage `fetch`: published archives, downloaded and verified."""

@@ -1,0 +1,5 @@
+"""Run the stage: `python -m pipeline.fetch`."""
+
+from pipeline.fetch.stage import main
+
+main()

@@ -1,0 +1,1 @@
+"""Stage `folder`: your own folders or tables to samples."""

@@ -1,0 +1,5 @@
+"""Run the stage: `python -m pipeline.folder`."""
+
+from pipeline.folder.stage import main
+
+main()

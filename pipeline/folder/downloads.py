@@ -1,0 +1,79 @@
+"""Files by URL in a folder, each downloaded once and kept, so that no rerun asks for it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from pipeline.core.errors import Rejected
+from pipeline.core.files import replacing, write_text
+from pipeline.core.params import Crawl
+from pipeline.core.progress import Progress
+from pipeline.http.polite_session import Visitor
+from pipeline.images.normalise import verify
+
+INDEX = "index.txt"  # file and URL, a line each
+
+
+class Downloads:
+    """Pictures by URL. A file is named by the sha256 of its URL, never by the network.
+
+    Hosts are visited as the crawl does: its caps, its patience, its manners (`params.crawl`).
+    """
+
+    def __init__(self, folder: Path, params: Crawl) -> None:
+        self.folder, self.params = folder, params
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in folder.glob(".*.part"):  # of a run that was killed
+            part.unlink()
+
+    def path(self, url: str) -> Path:
+        """Return where the file of a URL lies, or would."""
+        return self.folder / hashlib.sha256(url.encode()).hexdigest()
+
+    def fetch(self, urls: Collection[str]) -> dict[str, Rejected]:
+        """Download what is not there yet; return why, for those that could not be had.
+
+        What is no picture is not kept, so that another run asks for it again.
+        """
+        missing = sorted(url for url in set(urls) if not self.path(url).exists())
+        refused = self._fetch(missing) if missing else {}
+        self._write_index(set(urls) - refused.keys())
+        return refused
+
+    def _write_index(self, urls: Set[str]) -> None:
+        """Say for people which file came from where, of former runs too."""
+        path = self.folder / INDEX
+        old = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        lines = {f"{self.path(url).name} {url}" for url in urls} | set(filter(None, old))
+        write_text(path, "".join(f"{line}\n" for line in sorted(lines)))
+
+    def _fetch(self, missing: Sequence[str]) -> dict[str, Rejected]:
+        refused: dict[str, Rejected] = {}
+
+        def fetch_one(url: str) -> None:
+            data = visitor.get(url)
+            verify(data, max_pixels=self.params.max_pixels)
+            with replacing(self.path(url)) as temporary:
+                temporary.write_bytes(data)
+
+        with (
+            Visitor(self.params) as visitor,
+            ThreadPoolExecutor(self.params.threads) as pool,
+            Progress("download", len(missing)) as progress,
+        ):
+            futures = {pool.submit(fetch_one, url): url for url in missing}
+            try:
+                for future in as_completed(futures):
+                    try:
+                        future.result()
+                    except Rejected as refusal:
+                        refused[futures[future]] = refusal
+                    progress.advance(note=f"{len(refused)} refused")
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                visitor.leave()
+                raise
+        return refused

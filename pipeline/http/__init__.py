@@ -1,0 +1,1 @@
+"""HTTP from outside: one guarded client, politeness, downloads that resume."""

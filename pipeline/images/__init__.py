@@ -1,0 +1,1 @@
+"""From bytes of unknown origin to a verified, normalised image."""

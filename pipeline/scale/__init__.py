@@ -1,0 +1,1 @@
+"""Work beyond one process: Dask clusters and Parquet shards."""

@@ -1,0 +1,96 @@
+"""Groups: what must stay together in one part, by near-duplicate clusters and by origin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.dataset.contents import Ints
+from pipeline.dataset.pairs_table import components
+from pipeline.dataset.samples import COLUMNS
+
+
+class Origin(NamedTuple):
+    """One kind of provenance of n samples: `values[number]` names it, -1 is unknown."""
+
+    column: str
+    number: Ints
+    values: list[str]
+
+
+class Groups(NamedTuple):
+    """g groups of n samples."""
+
+    of: Ints  # (n,)
+    keys: list[str]  # (g,) what chance is drawn by
+    is_joined: NDArray[np.bool_]  # (g,) whether it unites several values of one origin
+
+
+def origins_of(samples: pa.Table, column: str | None, pattern: str | None) -> list[Origin]:
+    """Return the provenance of samples: their writer, and what `column` and `pattern` say.
+
+    `pattern` finds its first bracket, or all of its match, in the column's values (the sample_id
+    where no column is named); where it finds nothing the provenance is unknown.
+    Raises PipelineError for an unknown column and for a pattern that finds nothing at all.
+    """
+    found = [_origin("group", samples["group"])]
+    if column is None and pattern is None:
+        return found
+    column = column or "sample_id"
+    if column not in COLUMNS or column == "image":
+        raise PipelineError(f"group_column is {column!r}; columns: {', '.join(COLUMNS)}")
+    if column != "group" or pattern is not None:
+        found.append(_origin(column, samples[column], pattern))
+    if pattern is not None and not found[-1].values:
+        raise PipelineError(f"group_pattern {pattern!r} finds nothing in any {column}")
+    return found
+
+
+def _origin(column: str, values: pa.ChunkedArray, pattern: str | None = None) -> Origin:
+    encoded = pc.dictionary_encode(pc.cast(values, pa.string()).combine_chunks())
+    names: list[str | None] = encoded.dictionary.to_pylist()
+    if pattern is not None:
+        matches = [re.search(pattern, name or "") for name in names]
+        names = [match and match.group(1 if match.re.groups else 0) for match in matches]
+    known = sorted({name for name in names if name})  # an empty string says nothing
+    place = {name: number for number, name in enumerate(known)}
+    numbers = np.array([*(place.get(name or "", -1) for name in names), -1], np.int64)
+    codes = np.asarray(pc.fill_null(encoded.indices, len(names)))
+    return Origin(column, numbers[codes], known)
+
+
+def groups_of(clusters: Ints, origins: Sequence[Origin], content_ids: Sequence[str]) -> Groups:
+    """Join n samples that share a cluster or an origin, directly or through others.
+
+    A group's key is its first origin, else its first content id.
+    """
+    n = clusters.size
+    a, b, nodes = [np.arange(n)], [n + clusters], n + int(clusters.max(initial=-1)) + 1
+    for origin in origins:
+        rows = np.flatnonzero(origin.number >= 0)
+        a.append(rows)
+        b.append(nodes + origin.number[rows])
+        nodes += len(origin.values)
+    of = components(nodes, np.concatenate(a), np.concatenate(b))[:n]
+    _, of = np.unique(of, return_inverse=True)
+    count = int(of.max(initial=-1)) + 1
+    keys = [""] * count
+    is_joined: NDArray[np.bool_] = np.zeros(count, bool)
+    for origin in reversed(origins):  # what is written last stays: the first value of the first
+        known = origin.number >= 0
+        values = np.unique(np.column_stack([of[known], origin.number[known]]), axis=0)
+        is_joined |= np.bincount(values[:, 0], minlength=count) > 1
+        for group, number in values[::-1].tolist():
+            keys[group] = f"{origin.column}={origin.values[number]}"
+    is_alone = [not key for key in keys]
+    for group, content_id in zip(of.tolist(), content_ids, strict=True):
+        if is_alone[group]:
+            keys[group] = min(content_id, keys[group] or content_id)
+    return Groups(of, keys, is_joined)

@@ -1,0 +1,1 @@
+"""Stage `train`: two-stage training with fastai."""

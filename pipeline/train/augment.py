@@ -1,0 +1,149 @@
+"""Random changes of whole batches on the device: one resampling for all that moves pixels.
+
+Chance is drawn for an epoch at once, on the CPU from its own generator: the same on every device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.core.params import Augment
+from pipeline.model.inputs import View
+from pipeline.model.network import outside
+
+ELASTIC_KNOTS = 4  # a side: bends of about a stroke's length; finer noise only roughens strokes
+CROP_RATIOS = (3 / 4, 4 / 3)  # width / height of random crops, as ImageNet's trainings take them
+
+
+class Draws(NamedTuple):
+    """What happens to each of n pictures; None where nothing of the kind is asked for."""
+
+    theta: Tensor  # (n, 2, 3): from output to input coordinates, both -1 to 1
+    light: Tensor | None  # (n, 2): factor of contrast, shift of brightness
+    elastic: Tensor | None  # (n, 2, knots, knots): shifts, in half sides
+    stroke: Tensor | None  # (n,): -1 thinnest to 1 thickest
+
+    def at(self, rows: slice) -> Draws:
+        """Return those of some pictures."""
+        return self._each(lambda values: values[rows])
+
+    def to(self, device: torch.device) -> Draws:
+        """Return them on a device."""
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
+        theta, *others = self
+        return Draws(change(theta), *(None if one is None else change(one) for one in others))
+
+
+def draw(params: Augment, view: View, aspects: Tensor, generator: torch.Generator) -> Draws:
+    """Draw the changes of `len(aspects)` pictures, uniformly within what `params` allow.
+
+    `aspects` are width / height of pictures kept whole for random crops, else 1.
+    """
+    count = len(aspects)
+
+    def uniform(largest: float) -> Tensor:
+        return largest * (2 * torch.rand(count, generator=generator) - 1)
+
+    width = height = torch.ones(count)
+    room_x = room_y = torch.zeros(count)
+    if view.fit == "crop" and params.min_area == 1:  # the largest square, in the middle
+        width = height = aspects.clamp(max=1)
+    elif view.fit == "crop":
+        area = 1 + (params.min_area - 1) * torch.rand(count, generator=generator)
+        low, high = (math.log(ratio) for ratio in CROP_RATIOS)
+        ratio = torch.exp(low + (high - low) * torch.rand(count, generator=generator))
+        # sizes in heights of the picture; clamped, a long one gives what it has
+        width = torch.minimum((area * aspects * ratio).sqrt(), aspects)
+        height = (area * aspects / ratio).sqrt().clamp(max=1)
+        room_x, room_y = aspects - width, 1 - height
+    zoom = (1 + params.zoom) ** uniform(1)
+    stretch = (1 + params.aspect) ** uniform(0.5)
+    flip = 1 - 2 * (torch.rand(count, generator=generator) < params.flip).float()
+    theta = matrices(
+        torch.deg2rad(uniform(params.rotate)),
+        uniform(params.shear),
+        (flip * width * zoom * stretch, height * zoom / stretch),
+        (
+            room_x * uniform(1) + 2 * width * uniform(params.shift),
+            room_y * uniform(1) + 2 * height * uniform(params.shift),
+        ),
+    )
+    theta[:, 0] /= aspects[:, None]
+    light = elastic = stroke = None
+    if params.light:
+        light = torch.stack([(1 + params.light) ** uniform(1), uniform(params.light / 2)], 1)
+    if params.elastic:
+        knots = (count, 2, ELASTIC_KNOTS, ELASTIC_KNOTS)
+        elastic = 2 * params.elastic * torch.randn(knots, generator=generator)
+    if params.stroke:
+        stroke = uniform(params.stroke)
+    return Draws(theta, light, elastic, stroke)
+
+
+def matrices(
+    angle: Tensor, shear: Tensor, size: tuple[Tensor, Tensor], centre: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Return (n, 2, 3) of windows into pictures: turned by `angle` (radians), slanted, of a size
+    and centre in half sides; each argument is (n,)."""
+    cos, sin = angle.cos(), angle.sin()
+    rows = [
+        torch.stack([size[0] * cos, size[1] * (shear * cos - sin), centre[0]], 1),
+        torch.stack([size[0] * sin, size[1] * (shear * sin + cos), centre[1]], 1),
+    ]
+    return torch.stack(rows, 1)
+
+
+def fixed_views(params: Augment) -> tuple[tuple[float, ...], ...]:
+    """Return the windows of test-time augmentation, six numbers each, the plain one first.
+
+    Each turn, slant and zoom of training is tried at a third, both ways; all of them mirrored,
+    too, where training mirrors.
+    """
+    third = [params.rotate / 3, params.shear / 3, params.zoom / 3]
+    tried = [[0.0, 0.0, 0.0]]
+    for place, amount in enumerate(third):
+        if amount:
+            tried += [[way * amount * (at == place) for at in range(3)] for way in (-1, 1)]
+    angle, shear, zoom = torch.tensor(tried).unbind(1)
+    side, middle = torch.exp(zoom), torch.zeros(len(tried))
+    theta = matrices(torch.deg2rad(angle), shear, (side, side), (middle, middle))
+    if params.flip:
+        mirror = torch.tensor([[-1.0, 1, 1], [-1, 1, 1]])
+        theta = torch.cat([theta, theta * mirror])
+    return tuple(tuple(round(value, 6) for value in window.flatten().tolist()) for window in theta)
+
+
+def apply(pixels: Tensor, draws: Draws, view: View) -> Tensor:
+    """Change a batch of values from 0 to 1; the result is (n, channels, size, size).
+
+    What comes in from outside is empty for padded pictures and mirrored for photos.
+    """
+    shape = (len(pixels), *view.shape)
+    grid = functional.affine_grid(draws.theta, list(shape), align_corners=False)
+    if draws.elastic is not None:
+        bent = functional.interpolate(
+            draws.elastic, (view.size, view.size), mode="bicubic", align_corners=True
+        )
+        grid = grid + bent.permute(0, 2, 3, 1)
+    pixels = functional.grid_sample(
+        pixels, grid, mode="bilinear", padding_mode=outside(view), align_corners=False
+    )
+    if draws.stroke is not None:
+        amount = draws.stroke.view(-1, 1, 1, 1)
+        thicker = functional.max_pool2d(pixels, 3, stride=1, padding=1)
+        thinner = -functional.max_pool2d(-pixels, 3, stride=1, padding=1)
+        pixels = pixels + amount.clamp(min=0) * (thicker - pixels)
+        pixels = pixels + (-amount).clamp(min=0) * (thinner - pixels)
+    if draws.light is not None:
+        contrast, brightness = draws.light.view(-1, 2, 1, 1, 1).unbind(1)
+        mean = pixels.mean((1, 2, 3), keepdim=True)
+        pixels = ((pixels - mean) * contrast + mean + brightness).clamp(0, 1)
+    return pixels

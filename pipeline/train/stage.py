@@ -1,0 +1,139 @@
+"""Train ResNet34 in two stages with fastai: the head on a frozen body, then everything."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import click
+from torch import nn
+
+from pipeline.core.errors import Stage
+from pipeline.core.files import write_csv, write_json
+from pipeline.core.params import Train, load_params, section
+from pipeline.dataset.paths import checkpoint_path, model_folder, plots_folder, report_path
+from pipeline.model.device import Compute, choose
+from pipeline.model.metrics import fit_temperature
+from pipeline.model.network import Card, predict_logits, save_model
+from pipeline.train.checkpoint import State
+from pipeline.train.distributed import first_ahead, first_speaks, join, leave
+from pipeline.train.fastai_export import export
+from pipeline.train.loop import Plan, fit, plans
+from pipeline.train.plots import draw_finder, draw_history
+from pipeline.train.provenance import provenance
+from pipeline.train.training_data import Task, read_task
+
+HISTORY_HEADER = (
+    "epoch",
+    "stage",
+    "train_loss",
+    "valid_loss",
+    "accuracy",
+    "class_averaged_accuracy",
+)
+FINDER_HEADER = ("stage", "lr", "loss")
+
+
+@click.command(cls=Stage)
+@click.argument("dataset")
+def main(dataset: str) -> None:
+    """Train a ResNet34 in two stages, frozen and then unfrozen.
+
+    Learns DATASET's train part, on the GPU if there is one, and watches its valid part. A killed
+    training goes on from its last epoch to the same end.
+
+    \b
+    Examples:
+      python -m pipeline.train dances
+      accelerate launch -m pipeline.train dances     on all GPUs of this machine
+    """
+    train(dataset, section(load_params(), "train", dataset))
+
+
+def train(dataset: str, params: Train) -> None:
+    """Train a dataset's model; write it, its history and its metrics."""
+    compute = join(choose(params))
+    left = checkpoint_path(dataset)
+    with first_speaks(compute):
+        with first_ahead(compute):
+            task = read_task(dataset, params)
+        stages = plans(params, task.is_pretrained)
+        for line in introduction(task, compute, stages):
+            print(line, file=sys.stderr, flush=True)
+        learner, state = fit(task, stages, compute, left, partial(write_curves, dataset))
+    leave(compute)
+    if compute.rank:
+        return
+    valid = task.pictures["valid"].pixels
+    at_once = learner.dls.valid.bs  # as many as have fitted
+    logits = predict_logits(task.network, valid, task.card, compute.device, at_once)
+    temperature = fit_temperature(logits, task.targets["valid"])
+    metrics = measured(task, stages, state, temperature)
+    card = replace(task.card, temperature=temperature, made=provenance(task, metrics))
+    write_model(dataset, learner, task.network, card)
+    draw_curves(dataset, stages, state)
+    write_json(report_path(dataset, "train"), metrics)
+    left.unlink(missing_ok=True)
+
+
+def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:
+    """Return what is about to happen, for people."""
+    counts = ", ".join(f"{name} {len(task.parts[name])}" for name in ("train", "valid"))
+    lines = [f"{task.dataset}: {len(task.labels)} classes, {counts} pictures, {compute}"]
+    if not task.is_pretrained and task.params.frozen_epochs:
+        lines.append("weights: none, so nothing is frozen: all layers learn in both stages")
+    if not len(task.parts["valid"]):
+        lines.append("the valid part is empty: nothing watches the training")
+    if task.params.ema:
+        lines.append(f"weights: averaged, decay {task.params.ema} a step; the average is validated")
+    lines += [f"{plan.name}: {plan.layers} layers, {plan.epochs} epochs" for plan in stages]
+    return lines
+
+
+def write_curves(dataset: str, state: State) -> None:
+    """Write history.csv and lr_find.csv, as far as they have come."""
+    folder = plots_folder(dataset, "train")
+    write_csv(folder / "history.csv", HISTORY_HEADER, state.history)
+    write_csv(folder / "lr_find.csv", FINDER_HEADER, state.finder)
+
+
+def draw_curves(dataset: str, stages: list[Plan], state: State) -> None:
+    """Draw both for people, since DVC's page needs a network."""
+    folder = plots_folder(dataset, "train")
+    suggested = {plan.name: state.suggested.get(index) for index, plan in enumerate(stages)}
+    draw_history(folder / "history.png", HISTORY_HEADER, state.history)
+    draw_finder(folder / "lr_find.png", state.finder, suggested)
+
+
+def measured(task: Task, stages: list[Plan], state: State, temperature: float) -> dict[str, Any]:
+    """Return the metrics: the end of each stage, and what a rerun would find again."""
+    metrics: dict[str, Any] = {
+        "classes": len(task.labels),
+        "train": len(task.parts["train"]),
+        "valid": len(task.parts["valid"]),
+        "temperature": temperature,
+    }
+    for index, plan in enumerate(stages):
+        last = [row for row in state.history if row[1] == plan.name][-1]
+        metrics[plan.name] = {
+            "layers": plan.layers,
+            "epochs": plan.epochs,
+            "lr": state.rates[index],
+            "lr_suggested": state.suggested[index],
+            **dict(zip(HISTORY_HEADER[2:], last[2:], strict=True)),
+        }
+    return metrics
+
+
+def write_model(dataset: str, learner: Any, network: nn.Sequential, card: Card) -> None:
+    """Write the model's folder; it appears whole or not at all."""
+    folder = model_folder(dataset)
+    unfinished = folder.with_name("model.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    save_model(unfinished, network, card)
+    export(unfinished / "export.pkl", network, card)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)

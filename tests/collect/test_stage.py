@@ -1,0 +1,305 @@
+"""Collecting: every file is a sample or a row with a reason, and knows where it came from."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from pipeline.collect.stage import main
+from pipeline.dataset.ledger import Attempt
+from pipeline.dataset.samples import SCHEMA
+from pipeline.images.normalise import content_id, verify
+from tests.images.test_normalise import drawn, encoded
+
+Project = Callable[..., Path]
+TWO = {
+    "kathak": {"label": "Kathak", "queries": ["kathak"]},
+    "jagoi": {"label": "Jagoi (Manipuri)", "queries": ["jagoi"]},
+}
+
+
+def store(
+    root: Path, dance: str, data: bytes, name: str | None = None, **ledger: Any
+) -> tuple[Path, Attempt]:
+    """Put a file where the crawl would, with the ledger line that tells of it."""
+    sha256 = content_id(data)
+    folder = root / "data/dances/crawl" / dance
+    path = folder / "images" / (name or f"{sha256}.jpg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    values: dict[str, Any] = {
+        "dance": dance,
+        "engine": "bing",
+        "query": dance,
+        "rank": 1,
+        "source_url": f"http://host/{sha256[:8]}.jpg",
+        "sha256": sha256,
+        "outcome": "stored",
+    }
+    return path, Attempt(**values | ledger)
+
+
+def tell(root: Path, *attempts: Attempt) -> None:
+    """Append lines to the ledgers of their dances."""
+    for attempt in attempts:
+        path = root / "data/dances/crawl" / attempt.dance / "ledger.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(attempt)) + "\n")
+
+
+def picture(seed: int, width: int = 140, height: int = 100, kind: str = "JPEG") -> bytes:
+    image = drawn(width, height)
+    image.paste((seed * 37 % 256, seed * 91 % 256, 60), (20, 20, 60, 60))
+    return encoded(image, kind)
+
+
+def collect() -> Result:
+    return CliRunner().invoke(main, [])
+
+
+def samples(root: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(root / "data/dances/samples.parquet").to_pylist()
+    return rows
+
+
+def rejected(root: Path) -> list[dict[str, str]]:
+    with (root / "data/dances/rejected.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def report(root: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((root / "data/dances/reports/collect.json").read_text())
+    return values
+
+
+def test_a_crawled_file_becomes_a_sample_with_its_provenance(project: Project) -> None:
+    root = project(dances=TWO)
+    data = picture(1, 1200, 900)
+    where: dict[str, Any] = {
+        "page_url": "http://page", "query": "கதக் & dance", "rank": 7, "licence": "by-sa",
+        "licence_url": "http://by-sa", "creator": "A. Dancer", "attribution": "by A. Dancer",
+    }  # fmt: skip
+    tell(root, store(root, "kathak", data, **where)[1])
+    result = collect()
+    assert result.exit_code == 0, result.output
+    (row,) = samples(root)
+    assert pq.read_schema(root / "data/dances/samples.parquet").equals(SCHEMA, check_metadata=True)
+    assert {name: row[name] for name in where} == where
+    assert row["sample_id"] == f"kathak/{content_id(data)[:16]}"
+    assert row["content_id"] == content_id(data)
+    assert (row["label"], row["label_name"], row["engine"]) == ("kathak", "Kathak", "bing")
+    assert (row["width"], row["height"]) == (512, 384)
+    assert (row["original_width"], row["original_height"]) == (1200, 900)
+    assert (row["original_bytes"], row["original_format"]) == (len(data), "JPEG")
+    assert row["notes"] == "reduced"
+    assert row["image"]["path"] == row["sample_id"] + ".jpg"
+    assert verify(row["image"]["bytes"]).width == 512
+    assert report(root)["licences"] == {"by-sa": 1}
+    assert report(root)["labels"] == {"jagoi": 0, "kathak": 1}
+
+
+def test_what_a_person_puts_there_is_welcome_under_any_name(project: Project) -> None:
+    root = project(dances=TWO)
+    images = root / "data/dances/crawl/jagoi/images"
+    (images / "from my phone").mkdir(parents=True)
+    (images / "Meine Tänzerin (1).JPG").write_bytes(picture(1))
+    (images / "no extension").write_bytes(picture(2, kind="PNG"))
+    (images / "from my phone" / "wrong.png").write_bytes(picture(3))
+    (images / ".DS_Store").write_bytes(b"x")
+    (images / ".trash").mkdir()
+    (images / ".trash" / "a.jpg").write_bytes(picture(4))
+    (images / "z-link").symlink_to(images / "no extension")  # as DVC's cache may be linked
+    (root / "elsewhere.jpg").write_bytes(picture(5))
+    (images / "linked.jpg").symlink_to(root / "elsewhere.jpg")
+    assert collect().exit_code == 0
+    rows = samples(root)
+    assert len(rows) == 4
+    assert {row["source_url"] for row in rows} == {None}
+    assert report(root)["engines"] == {"none": 4}
+    assert [row["reason"] for row in rejected(root)] == ["same-bytes"]
+
+
+def test_a_file_that_is_no_picture_is_a_row_with_its_reason(project: Project) -> None:
+    root = project(dances=TWO, **{"crawl.max_pixels": 100_000})
+    whole = picture(1, 300, 200)
+    kept, line = store(root, "kathak", whole)
+    tell(root, line)
+    bad = {
+        "page.jpg": (b"<html>not found</html>", "not-an-image"),
+        "cut.jpg": (whole[:-900], "truncated"),
+        "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "format"),
+        "void.jpg": (b"", "empty"),
+        "large.png": (encoded(Image.new("L", (400, 300)), "PNG"), "too-many-pixels"),
+        "copy.jpg": (whole, "same-bytes"),
+    }
+    for name, (data, _) in bad.items():
+        (kept.parent / name).write_bytes(data)
+    assert collect().exit_code == 0
+    assert len(samples(root)) == 1
+    rows = {row["sample_id"]: row for row in rejected(root)}
+    # of the same bytes the first in order of name stays, and keeps its provenance either way
+    del bad["copy.jpg"]
+    for name, (_, reason) in bad.items():
+        assert rows[f"kathak/{name}"]["reason"] == reason
+        assert rows[f"kathak/{name}"]["detail"]
+        assert rows[f"kathak/{name}"]["label"] == "kathak"
+        assert rows[f"kathak/{name}"]["source"].endswith(f"images/{name}")
+    assert samples(root)[0]["source_url"] == line.source_url
+    assert report(root)["rejected"] == {
+        "empty": 1, "format": 1, "not-an-image": 1, "same-bytes": 1,
+        "too-many-pixels": 1, "truncated": 1,
+    }  # fmt: skip
+
+
+def test_what_the_crawl_refused_is_listed_by_the_last_word_on_it(project: Project) -> None:
+    root = project(dances=TWO)
+
+    def attempt(url: str, outcome: str, reason: str | None = None) -> Attempt:
+        return Attempt(
+            "kathak", "bing", "q", 1, f"http://h/{url}", outcome=outcome, reason=reason, detail="d"
+        )
+
+    data = picture(1)
+    tell(
+        root,
+        attempt("gone", "refused", "http-404"),
+        attempt("busy", "retry", "http-503"),
+        attempt("busy", "refused", "http-503"),
+        attempt("gone", "refused", "http-410"),
+        store(root, "kathak", data, source_url="http://h/busy")[1],
+        attempt("twin", "refused", "timeout"),
+        attempt("twin", "duplicate"),
+    )
+    with (root / "data/dances/crawl/kathak/ledger.jsonl").open("a") as file:
+        file.write('{"dance": "kathak", "source_url": "http://h/cu')  # killed here
+    assert collect().exit_code == 0
+    assert report(root)["refused_by_crawl"] == {"http-410": 1}
+    (row,) = rejected(root)
+    assert (row["source"], row["reason"], row["detail"]) == ("http://h/gone", "http-410", "d")
+
+
+def test_what_came_before_licences_were_demanded_is_refused_now(project: Project) -> None:
+    root = project(dances=TWO)
+    urls = {}
+    for number, licence in enumerate(["by", "by-nc", None]):
+        _, line = store(root, "kathak", picture(number), licence=licence)
+        urls[licence] = line.source_url
+        tell(root, line)
+    twin = Attempt("kathak", "openverse", "q", 9, "http://other/1.jpg", outcome="duplicate")
+    twin.sha256, twin.licence = content_id(picture(1)), "cc0"
+    tell(root, twin)
+    (root / "data/dances/crawl/kathak/images/mine.jpg").write_bytes(picture(7))
+    # the crawl that found them again has refused it, too; one line tells of a picture
+    tell(root, Attempt("kathak", "bing", "q", 3, urls[None], reason="licence"))
+    assert collect().exit_code == 0
+    assert report(root)["licences"] == {"by": 1, "by-nc": 1, "unknown": 2}
+    assert rejected(root) == []
+
+    project(dances=TWO, **{"crawl.licences": ["by", "cc0"]})
+    assert collect().exit_code == 0
+    assert {(row["licence"], row["source_url"]) for row in samples(root)} == {
+        ("by", urls["by"]),
+        ("cc0", "http://other/1.jpg"),  # the same bytes as what is by-nc elsewhere
+    }
+    assert report(root)["rejected"] == {"licence": 2}
+    assert report(root)["refused_by_crawl"] == {}
+    assert {(row["reason"], row["detail"]) for row in rejected(root)} == {
+        ("licence", "none is known of it")
+    }
+
+
+def test_only_dances_in_params_count(project: Project) -> None:
+    root = project(dances=TWO)
+    for number, dance in enumerate(["kathak", "jagoi", "odissi"]):
+        tell(root, store(root, dance, picture(number))[1])
+    assert collect().exit_code == 0
+    assert {row["label"] for row in samples(root)} == {"kathak", "jagoi"}
+
+
+def test_one_picture_under_two_dances_is_two_samples_of_one_content(project: Project) -> None:
+    root = project(dances=TWO)
+    for dance in TWO:
+        tell(root, store(root, dance, picture(1))[1])
+    assert collect().exit_code == 0
+    first, second = samples(root)
+    assert first["content_id"] == second["content_id"]
+    assert first["sample_id"] != second["sample_id"]
+
+
+def test_an_edited_file_keeps_its_name_s_provenance(project: Project) -> None:
+    root = project(dances=TWO)
+    path, line = store(root, "kathak", picture(1))
+    tell(root, line)
+    path.write_bytes(picture(2, 120, 90))
+    assert collect().exit_code == 0
+    (row,) = samples(root)
+    assert row["source_url"] == line.source_url
+    assert row["notes"] == "edited after the crawl"
+    assert row["content_id"] == content_id(picture(2, 120, 90)) != line.sha256
+
+
+def test_the_order_of_files_and_threads_changes_nothing(project: Project) -> None:
+    root = project(dances=TWO)
+    for number in range(24):
+        _, line = store(root, ["kathak", "jagoi"][number % 2], picture(number, 100 + number * 30))
+        tell(root, line)
+    assert collect().exit_code == 0
+    before = (root / "data/dances/samples.parquet").read_bytes()
+    reports = (root / "data/dances/reports/collect.json").read_bytes()
+    images = root / "data/dances/crawl/kathak/images"
+    moved = sorted(images.iterdir())
+    random.Random(3).shuffle(moved)
+    for path in moved:  # written anew in another order, so that the folder lists them otherwise
+        shutil.move(path, root / path.name)
+    for path in moved:
+        shutil.move(root / path.name, path)
+    assert collect().exit_code == 0
+    assert (root / "data/dances/samples.parquet").read_bytes() == before
+    assert (root / "data/dances/reports/collect.json").read_bytes() == reports
+    ids = [row["sample_id"] for row in samples(root)]
+    assert ids == sorted(ids)
+
+
+def test_nothing_at_all_fails_and_says_what_to_do(project: Project) -> None:
+    root = project(dances=TWO)
+    result = collect()
+    assert result.exit_code == 1
+    assert "no pictures of jagoi, kathak" in result.output
+    assert "put some into" in result.output
+    assert not (root / "data/dances/samples.parquet").exists()
+
+
+def test_names_in_other_encodings_are_shown_all_the_same(project: Project) -> None:
+    root = project(dances=TWO)
+    images = root / "data/dances/crawl/jagoi/images"
+    images.mkdir(parents=True)
+    (images / "ok.jpg").write_bytes(picture(1))
+    (images / os.fsdecode(b"T\xe4nzerin.jpg")).write_bytes(b"<html>")
+    assert collect().exit_code == 0
+    assert [row["sample_id"] for row in rejected(root)] == ["jagoi/T\ufffdnzerin.jpg"]
+
+
+def test_real_photos_become_samples(project: Project, shared: Path) -> None:
+    keys = sorted(path.name for path in (shared / "dances").iterdir())
+    root = project(dances={key: {"label": key, "queries": [key]} for key in keys})
+    for key in keys:
+        target = root / "data/dances/crawl" / key / "images"
+        shutil.copytree(shared / "dances" / key, target)
+    assert collect().exit_code == 0
+    done = report(root)
+    assert done["samples"] + sum(done["rejected"].values()) == 519
+    assert set(done["rejected"]) <= {"same-bytes"}
+    for row in samples(root)[::50]:
+        assert max(row["width"], row["height"]) <= 512

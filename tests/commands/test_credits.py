@@ -1,0 +1,120 @@
+"""Credits name exactly the pictures in use, and what the web says stays text."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.commands import credits
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import write_csv
+from pipeline.dataset.paths import samples_path
+from pipeline.dataset.samples import writing_samples
+
+
+def sample(name: str, label: str = "kathak", **told: Any) -> dict[str, Any]:
+    return {
+        "sample_id": f"{label}/{name}",
+        "content_id": name,
+        "image": {"bytes": b"x", "path": name},
+        "label": label,
+        "label_name": label.title(),
+        "width": 1,
+        "height": 1,
+        "source_url": f"https://host.example/{name}.jpg",
+        **told,
+    }
+
+
+BY = {
+    "licence": "by",
+    "licence_url": "https://creativecommons.org/licenses/by/4.0/",
+    "creator": "A. Person",
+    "attribution": "“Spin” by A. Person, CC BY 4.0",
+    "page_url": "https://host.example/page/1",
+    "engine": "openverse",
+}
+
+
+@pytest.fixture
+def written(project: Callable[..., Path]) -> Path:
+    """Make a project with five samples, three of which are in use."""
+    folder = project()
+    rows = [
+        sample("b", **BY),
+        sample("a"),
+        sample("c", "jagoi", licence="cc0", page_url="javascript:alert(1)"),
+        sample("d"),
+        sample("e", **BY),
+    ]
+    with writing_samples(samples_path("dances")) as writer:
+        for row in rows:
+            writer.add(row)
+    parts = zip(rows, ["train", "valid", "test", "out", "out"], strict=True)
+    write_csv(
+        folder / "data/dances/split.csv",
+        ("sample_id", "content_id", "label", "part", "group", "reason"),
+        [(row["sample_id"], "", row["label"], part, "", "") for row, part in parts],
+    )
+    return folder
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(credits.main, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.output
+
+
+def test_exactly_the_pictures_in_use(written: Path) -> None:
+    output = run("dances", "--to", "published")
+    assert output.endswith("3 pictures, by 1, cc0 1, unknown 1\n")
+    with (written / "published/credits.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sample_id"] for row in rows] == ["jagoi/c", "kathak/a", "kathak/b"]
+    assert [row["part"] for row in rows] == ["test", "valid", "train"]
+    assert {name: rows[2][name] for name in BY} == BY
+    assert rows[1]["licence"] == ""
+
+
+def test_the_page_for_people(written: Path) -> None:
+    run()
+    page = (written / "data/dances/reports/credits.md").read_text(encoding="utf-8")
+    assert "3 pictures in use. Licences: by 1, cc0 1, unknown 1." in page
+    assert "A picture whose licence is unknown may not be published without asking." in page
+    assert (
+        "- [“Spin” by A. Person, CC BY 4.0](<https://host.example/page/1>), "
+        "[by](<https://creativecommons.org/licenses/by/4.0/>), `kathak/b`\n"
+    ) in page
+    assert "- creator unknown, cc0, `jagoi/c`\n" in page, "no address of another scheme"
+    assert "- [creator unknown](<https://host.example/a.jpg>), licence unknown, `kathak/a`" in page
+    assert page.index("## Jagoi") < page.index("## Kathak")
+
+
+def test_words_from_the_web_stay_words() -> None:
+    hostile = "a](http://evil) <script>\n# b |`*_ & \\"
+    line = credits.credit_line(
+        dict.fromkeys(credits.HEADER)
+        | sample("x", creator=hostile, page_url="https://x/>)<script> y", licence="<b>")
+    )
+    assert "\n" not in line
+    assert "<script" not in line.replace("\\<script", "")
+    assert "](<https://x/)scripty>)" in line
+    assert "\\<b\\>" in line
+
+
+def test_a_split_of_other_samples(written: Path) -> None:
+    with pytest.raises(PipelineError, match=r"names 1 samples .* lacks, kathak/z"):
+        credits.credits_of([], {"kathak/z": "train"})
+    (written / "data/dances/split.csv").unlink()
+    assert "split.csv: no such file; run `dvc repro`" in run()
+    (written / "data/dances/split.csv").write_text("sample_id\nx\n")
+    assert "split.csv: no column 'part'" in run()
+
+
+def test_none_in_use() -> None:
+    assert credits.markdown("dances", []) == "# Credits: dances\n\nNo picture is in use.\n"

@@ -1,0 +1,62 @@
+"""status: what the reports say, and where a report cannot be read, which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.commands.status import counts, main, share, status
+from pipeline.core.files import write_json
+
+
+def test_reports_are_told_in_the_order_of_the_stages(project: Callable[..., Path]) -> None:
+    reports = project() / "data/dances/reports"
+    refused = {"http-404": 1, "truncated": 3, "robots": 0}
+    for dance, stored, refusals in (("kathak", 8, refused), ("jagoi", 9, {"robots": 2})):
+        report = {"asked": 9, "stored": stored, "duplicates": 2, "refused": refusals}
+        write_json(reports / f"crawl-{dance}.json", report)
+    gone = {"asked": 9, "stored": 5, "duplicates": 0, "refused": {}}
+    write_json(reports / "crawl-odissi.json", gone)  # no dance of the params any more
+    write_json(reports / "collect.json", {"samples": 17, "rejected": {}})
+    conflicts = {"clusters": 1, "samples": 2}
+    removed = {"same-bytes": 4, "near-duplicate": 0}
+    write_json(
+        reports / "dedupe.json",
+        {"samples": 17, "kept": 11, "removed": removed, "conflicts": conflicts},
+    )
+    assert list(status()) == [
+        "dances",
+        "  crawled    17 of 18 (jagoi 9, kathak 8)",
+        "  repeated   4 more, of the same bytes",
+        "  refused    6: truncated 3, robots 2, http-404 1",
+        "  samples    17, rejected: none",
+        "  duplicates 4 of the same bytes, 0 near, 2 in 1 label conflicts; 11 of 17 kept",
+        "tamil",
+        "  nothing    yet; run `dvc repro`",
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"samples": 3}', "3"])
+def test_a_damaged_report_is_named(project: Callable[..., Path], text: str) -> None:
+    reports = project() / "data/dances/reports"
+    reports.mkdir()
+    (reports / "collect.json").write_text(text)
+    result = CliRunner().invoke(main)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: data/dances/reports/collect.json: not a report")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main)
+    assert result.exit_code == 1
+    assert "project's root" in result.stderr
+
+
+def test_words() -> None:
+    assert share(0.12345) == "12.3%"
+    assert counts({}) == counts({"a": 0}) == "none"

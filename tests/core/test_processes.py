@@ -1,0 +1,84 @@
+"""Pools give results in the order of the items, hold few of them, and say what went wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from pipeline.core.errors import PipelineError, Rejected
+from pipeline.core.processes import batched, in_order, in_processes
+
+
+def test_threads_keep_the_order_and_hold_little() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.001 * (number % 3))
+        with lock:
+            running -= 1
+        return number
+
+    taken = 0
+
+    def items() -> Any:
+        nonlocal taken
+        for number in range(200):
+            taken = number
+            yield number
+
+    for number in in_order(work, items(), 4):
+        assert taken - number <= 4 * 4 + 1
+    assert number == 199
+    assert 1 < most <= 4
+
+    def fail(number: int) -> int:
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    with pytest.raises(ValueError, match="five"):
+        list(in_order(fail, range(100), 4))
+
+
+def numbered(number: int) -> tuple[int, int]:
+    return number, os.getpid()
+
+
+def fall(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def refuse(number: int) -> int:
+    raise Rejected("truncated", f"at {number}")
+
+
+def test_processes_keep_the_order() -> None:
+    results = list(in_processes(numbered, range(40), 2))
+    assert [number for number, _ in results] == list(range(40))
+    pids = {pid for _, pid in results}
+    assert 1 <= len(pids) <= 2 and os.getpid() not in pids
+
+
+def test_a_process_that_dies_and_a_verdict_in_one_are_heard_here() -> None:
+    with pytest.raises(PipelineError, match="a process at work died"):
+        list(in_processes(fall, range(10), 2))
+    with pytest.raises(Rejected) as verdict:
+        list(in_processes(refuse, range(10), 2))
+    assert (verdict.value.reason, verdict.value.detail) == ("truncated", "at 0")
+    assert str(verdict.value) == "truncated: at 0"
+
+
+def test_batches_hold_every_item_once() -> None:
+    assert list(batched(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert not list(batched([], 2))

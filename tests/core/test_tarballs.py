@@ -1,0 +1,311 @@
+"""Archives: real ones whole, hostile ones harmless, damaged ones never taken for whole."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import resource
+import struct
+import subprocess
+import sys
+import tarfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.tarballs import Member, check_gzip, members, printable
+
+BLOCK = 512
+
+
+def header(name: str, size: int = 0, kind: bytes = b"0", prefix: bytes = b"") -> bytes:
+    """Write a ustar header by hand, so that it may say what tarfile would not write."""
+    field = b"\x80" + size.to_bytes(11, "big", signed=True) if size < 0 else b"%011o\0" % size
+    body = bytearray(BLOCK)
+    body[0:100] = name.encode("utf-8", "surrogateescape")[:100].ljust(100, b"\0")
+    body[100:124] = b"0000644\0" + b"0000000\0" * 2
+    body[124:136] = field if size >= 0 else b"\xff" + field[1:]
+    body[136:148] = b"00000000000\0"
+    body[156:157] = kind
+    body[257:265] = b"ustar\x0000"
+    body[345 : 345 + len(prefix)] = prefix
+    body[148:156] = b" " * 8
+    body[148:156] = b"%06o\0 " % sum(body)
+    return bytes(body)
+
+
+def entry(name: str, data: bytes = b"ink", kind: bytes = b"0") -> bytes:
+    return header(name, len(data), kind) + data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
+
+
+def packed(path: Path, *entries: bytes, end: bytes = b"\0" * 1024) -> Path:
+    path.write_bytes(gzip.compress(b"".join(entries) + end, 1))
+    return path
+
+
+def pax(**records: str) -> bytes:
+    body = b""
+    for key, value in records.items():
+        line = f" {key}={value}\n".encode()
+        length = len(line) + 1
+        while length != len(str(length)) + len(line):
+            length = len(str(length)) + len(line)
+        body += str(length).encode() + line
+    return entry("PaxHeaders/x", body, b"x")
+
+
+def walk(path: Path, **limits: int) -> dict[str, str]:
+    """Return what each member came to: its bytes as text, or the reason."""
+    return {
+        m.name: m.rejected.reason if m.rejected else m.data.decode()
+        for m in members(path, **limits)
+    }
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_common_tar_is_read_in_its_order(tmp_path: Path, kind: int) -> None:
+    names = ["usr_1/000t01.txt", "usr_1/எழுத்து.txt", "deep/" * 30 + "a.txt", "z", "a"]
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz", format=kind) as tar:
+        folder = tarfile.TarInfo("usr_1")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for number, name in enumerate(names):
+            info = tarfile.TarInfo(name)
+            info.size = number * 700
+            tar.addfile(info, io.BytesIO(b"x" * info.size))
+    found = list(members(path))
+    assert [m.name for m in found] == names
+    assert [len(m.data) for m in found] == [0, 700, 1400, 2100, 2800]
+    assert all(m.rejected is None for m in found)
+    assert [m.read_bytes for m in found] == sorted(m.read_bytes for m in found)
+    assert found[-1].read_bytes <= path.stat().st_size
+
+
+def test_redundant_path_parts_are_dropped(tmp_path: Path) -> None:
+    path = packed(
+        tmp_path / "a.tar.gz", *map(entry, ["./a/b", "./././c", "d//e", "f/./g", ".h/.i"])
+    )
+    assert list(walk(path)) == ["a/b", "c", "d/e", "f/g", ".h/.i"]
+
+
+HOSTILE = {
+    "../up": entry("../up"),
+    "a/../../up": entry("a/../../up"),
+    "..": entry(".."),
+    "/etc/passwd": entry("/etc/passwd"),
+    "C:/windows": entry("C:/windows"),
+    "a\\..\\b": entry("a\\..\\b"),
+    "line?break": entry("line\nbreak"),
+    "esc?[31m": entry("esc\x1b[31m"),
+    "bad?utf": entry("bad\udcffutf"),
+    "": entry(""),
+    "hard": header("hard", kind=b"1"),
+    "soft": header("soft", kind=b"2"),
+    "char": header("char", kind=b"3"),
+    "block": header("block", kind=b"4"),
+    "pipe": header("pipe", kind=b"6"),
+    "odd": entry("odd", kind=b"Q"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_member_is_passed_over_with_its_reason(tmp_path: Path, name: str) -> None:
+    path = packed(tmp_path / "a.tar.gz", entry("before"), HOSTILE[name], entry("after"))
+    found = list(members(path))
+    assert [m.name for m in found] == ["before", name, "after"]
+    bad = found[1]
+    assert bad.rejected is not None
+    assert bad.rejected.reason == "hostile-member"
+    assert bad.rejected.detail
+    assert bad.data == b""
+    assert [m.data for m in (found[0], found[2])] == [b"ink", b"ink"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.tar.gz"]
+
+
+def test_a_name_hidden_in_an_extension_is_judged_too(tmp_path: Path) -> None:
+    long = entry("././@LongLink", b"../" * 50 + b"up\0", b"L")
+    path = packed(
+        tmp_path / "a.tar.gz", long, entry("x"), pax(path="../../pax"), entry("y"), entry("z")
+    )
+    assert list(walk(path).values()) == ["hostile-member", "hostile-member", "ink"]
+
+
+def test_sparse_files_are_passed_over(tmp_path: Path) -> None:
+    # the old GNU form and both PAX forms, each claiming a terabyte of holes
+    records = {"GNU.sparse.size": str(1 << 40), "GNU.sparse.map": "0,3", "GNU.sparse.name": "holes"}
+    old = bytearray(header("old", 3, b"S"))
+    old[386:410] = b"00000000000\x0000000000003\0"
+    old[483:495] = b"\x80" + (1 << 40).to_bytes(11, "big")
+    old[148:156] = b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old)
+    path = packed(
+        tmp_path / "a.tar.gz", bytes(old) + b"ink".ljust(BLOCK, b"\0"),
+        pax(**records), entry("x"), entry("after"),
+    )  # fmt: skip
+    reasons = list(walk(path).values())
+    assert reasons == ["hostile-member", "hostile-member", "ink"]
+
+
+def test_an_endless_member_is_passed_over_in_little_memory(tmp_path: Path) -> None:
+    size = 300_000_000
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    path = tmp_path / "a.tar.gz"
+    with path.open("wb") as file:
+        file.write(packer.compress(header("endless", size)))
+        for _ in range(300):
+            file.write(packer.compress(bytes(1_000_000)))
+        file.write(packer.compress(bytes(-size % BLOCK) + entry("after") + bytes(1024)))
+        file.write(packer.flush())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert walk(path) == {"endless": "too-large", "after": "ink"}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+    with pytest.raises(
+        PipelineError, match=r"a\.tar\.gz: after 1 members: more than 1000000 bytes"
+    ):
+        walk(path, max_total_bytes=1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("entries", "complaint"),
+    [
+        ([header("././@LongLink", 1 << 30, b"L")], "a header of 1073741824 bytes"),
+        ([header("PaxHeaders/x", 1 << 33, b"x")], "a header of 8589934592 bytes"),
+        ([header("back", -1024)], "ends before it begins"),
+        ([header("loop", -1024, b"Q")], "ends before it begins"),
+        ([pax(size="-512"), entry("back")], "ends before it begins"),
+        ([pax(path="x")] * 3000 + [entry("deep")], "recursion"),
+        ([b"\x07" * BLOCK], "damaged header"),
+        ([header("short", 5000), b"only this"], "cut within short"),
+        ([entry("y")[:-200]], "cut within"),
+        ([header("z")[:100]], "damaged header"),
+    ],
+)
+def test_an_unsound_archive_fails_in_one_line(
+    tmp_path: Path, entries: list[bytes], complaint: str
+) -> None:
+    path = packed(tmp_path / "a.tar.gz", entry("first"), *entries, end=b"")
+    seen: list[Member] = []
+    with pytest.raises(PipelineError) as caught:
+        seen.extend(members(path))
+    assert complaint in caught.value.message
+    assert str(path) in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_too_many_members_fail(tmp_path: Path) -> None:
+    path = packed(tmp_path / "a.tar.gz", *[entry(f"m{n}", b"") for n in range(11)])
+    assert len(walk(path, max_members=11)) == 11
+    with pytest.raises(PipelineError, match="more than 10 members"):
+        walk(path, max_members=10)
+
+
+def test_an_archive_without_its_end_mark_is_whole(tmp_path: Path) -> None:
+    assert walk(packed(tmp_path / "a.tar.gz", entry("a"), end=b"")) == {"a": "ink"}
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "not a gzip archive"),
+        (b"<html><b>503</b>", "begins with '<html>"),
+        (b"PK\x03\x04", "not a gzip archive"),
+        (gzip.compress(b"", mtime=0), "empty file"),
+        (gzip.compress(b"<html>" * 200, mtime=0), "damaged header"),
+    ],
+)
+def test_what_is_no_archive_says_so(tmp_path: Path, data: bytes, complaint: str) -> None:
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(data)
+    with pytest.raises(PipelineError, match=complaint):
+        walk(path)
+
+
+def test_a_cut_anywhere_is_an_error_never_the_end(tmp_path: Path) -> None:
+    rng = random.Random(8)
+    whole = packed(tmp_path / "a.tar.gz", *[entry(f"m{n}", rng.randbytes(900)) for n in range(20)])
+    data = whole.read_bytes()
+    check_gzip(whole)
+    for end in [*range(2, len(data), 211), len(data) - 1, len(data) - 8]:
+        whole.write_bytes(data[:end])
+        with pytest.raises(PipelineError):
+            list(members(whole))
+        with pytest.raises(PipelineError):
+            check_gzip(whole)
+
+
+def test_any_flipped_bit_is_an_error_or_changes_nothing_unseen(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    bodies = [rng.randbytes(600) for _ in range(6)]
+    plain = b"".join(entry(f"m{n}", body) for n, body in enumerate(bodies)) + bytes(1024)
+    compressed = gzip.compress(plain, 6)
+    path = tmp_path / "a.tar.gz"
+    for trial in range(400):
+        inside = trial % 2  # of the tar, the gzip sum being right, or of the gzip
+        data = bytearray(plain if inside else compressed)
+        for _ in range(rng.randint(1, 3)):
+            data[rng.randrange(10, len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(gzip.compress(bytes(data), 1) if inside else data)
+        try:
+            found = list(members(path))
+        except PipelineError:
+            continue
+        assert len(found) <= 6
+        if not inside:
+            assert [m.data for m in found] == bodies
+
+
+def test_names_are_shown_short_and_on_one_line() -> None:
+    assert printable("எழுத்து") == "எழுத்து"
+    assert printable("a\x1b[2J\u202eb\udcff") == "a?[2J?b?"
+    assert len(printable("x" * 5000)) == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "apple_doubles"),
+    [
+        ("hpl-tamil-iwfhr06-train-offline.tar.gz", 50_688, 523),
+        ("hpl-tamil-iwfhr06-train-online.tar.gz", 50_683, 523),
+        ("hpl-tamil-iwfhr06-test-offline-part1.tar.gz", 13_464, 0),
+        ("hpl-tamil-iwfhr06-test-online-part1.tar.gz", 13_464, 0),
+    ],
+)
+def test_real_archives(shared: Path, name: str, files: int, apple_doubles: int) -> None:
+    found = apples = 0
+    for member in members(shared / "tamil" / name):
+        assert member.rejected is None
+        if member.name.rpartition("/")[2].startswith("._"):
+            apples += 1
+        else:
+            found += 1
+    assert (found, apples) == (files, apple_doubles)
+
+
+@pytest.mark.slow
+def test_a_million_tiny_members_take_no_memory(tmp_path: Path) -> None:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    path = tmp_path / "a.tar.gz"
+    thousand = header("tiny") * 1000
+    with path.open("wb") as file:
+        for _ in range(1000):
+            file.write(packer.compress(thousand))
+        file.write(packer.compress(bytes(1024)) + packer.flush())
+    code = (
+        "import sys; from pathlib import Path; from pipeline.core.tarballs import members\n"
+        "print(sum(1 for _ in members(Path(sys.argv[1]))))\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert int(out[0]) == 1_000_000
+    assert int(out[1]) < 100_000  # kB
+
+
+def test_header_by_hand_is_a_header() -> None:
+    info = tarfile.TarInfo.frombuf(header("a/b", 77), "utf-8", "strict")
+    assert (info.name, info.size, info.isreg()) == ("a/b", 77, True)
+    assert struct.calcsize("512s") == len(header("x"))

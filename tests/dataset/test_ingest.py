@@ -1,0 +1,71 @@
+"""Intake: one form for pictures whatever the door, and threads that keep the order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.core.errors import Rejected
+from pipeline.dataset.ingest import Picture, Tally, picture_files, shown, take_in
+from pipeline.dataset.samples import COLUMNS
+from pipeline.images.normalise import content_id, verify
+from tests.images.test_normalise import drawn, encoded
+
+
+def test_a_picture_brings_the_columns_of_the_border_that_are_its_own() -> None:
+    data = encoded(drawn(300, 200), "TIFF")
+    picture = take_in(data, 150)
+    assert isinstance(picture, Picture)
+    row = picture.columns("birds/a.tif", ["found later"])
+    assert set(row) <= set(COLUMNS)
+    assert row["content_id"] == content_id(data)
+    assert (row["width"], row["height"]) == (150, 100)
+    assert (row["original_width"], row["original_height"]) == (300, 200)
+    assert (row["original_bytes"], row["original_format"]) == (len(data), "TIFF")
+    assert row["notes"] == "reduced; TIFF to JPEG; found later"
+    assert row["image"]["path"] == "birds/a.tif.jpg"
+    assert verify(row["image"]["bytes"]).format == "JPEG"
+
+
+def test_a_name_that_says_the_format_stays() -> None:
+    data = encoded(drawn(30, 20), "PNG")
+    picture = take_in(data, 150)
+    assert isinstance(picture, Picture)
+    row = picture.columns("birds/a.png")
+    assert row["image"] == {"bytes": data, "path": "birds/a.png"}
+    assert row["notes"] is None
+
+
+def test_a_verdict_is_returned_with_its_reason() -> None:
+    assert str(take_in(b"<html>", 150)).startswith("not-an-image")
+    small = take_in(encoded(drawn(30, 20), "PNG"), 150, min_side=25)
+    assert isinstance(small, Rejected)
+    assert small.reason == "too-small"
+
+
+def test_a_tally_counts_what_was_accepted_and_lists_what_was_not() -> None:
+    tally = Tally()
+    first = {"label": "wren", "notes": "first of 12 frames; GIF to JPEG", "licence": "CC0"}
+    assert tally.accept(first) is first
+    tally.accept({"label": "owl", "notes": "first of 3 frames", "licence": None})
+    tally.reject("owl/x", "owl", Rejected("empty", "no bytes"), "x.jpg")
+    assert tally.report() == {
+        "samples": 2,
+        "labels": {"owl": 1, "wren": 1},
+        "rejected": {"empty": 1},
+        "notes": {"GIF to JPEG": 1, "first of N frames": 2},
+        "licences": {"CC0": 1, "unknown": 1},
+    }
+    assert tally.rejected_rows == [("owl/x", "owl", "empty", "no bytes", "x.jpg")]
+
+
+def test_hidden_files_are_none_of_ours(tmp_path: Path) -> None:
+    for name in ("b/2.jpg", "a.jpg", ".DS_Store", ".trash/c.jpg", "b/._2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    names = [str(path.relative_to(tmp_path)) for path in picture_files(tmp_path)]
+    assert names == ["a.jpg", "b/2.jpg"]
+
+
+def test_a_name_in_another_encoding_is_shown() -> None:
+    assert shown(Path(os.fsdecode(b"T\xe4nzerin.jpg"))) == "T\ufffdnzerin.jpg"

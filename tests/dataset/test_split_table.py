@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import PipelineError
+from pipeline.dataset.split_table import classes_to_learn, places, read_parts
+from tests.worlds import write_world
+
+Project = Callable[..., Path]
+
+
+def test_parts_are_read_in_order_and_what_is_out_is_left_out(project: Project) -> None:
+    root = project()
+    write_world(root, "shapes", {"disc": {"train": 2, "out": 3}, "ring": {"train": 1, "test": 1}})
+    parts = read_parts("shapes")
+    assert parts["train"].labels == ["disc", "disc", "ring"]
+    assert parts["train"].sample_ids == ["disc/0001", "disc/0002", "ring/0006"]
+    assert len(parts["valid"]) == 0 and len(parts["test"]) == 1
+    assert parts["test"].groups == ["writer2"] and len(parts["test"].content_ids[0]) == 64
+    assert classes_to_learn("shapes", {**parts}) == ["disc", "ring"]
+
+
+def test_places_are_those_among_the_labels() -> None:
+    assert places(["b", "a", "b"], ["a", "b"]).tolist() == [1, 0, 1]
+    assert places([], ["a"]).shape == (0,)
+
+
+def test_a_split_that_is_missing_or_of_another_shape_is_one_line(project: Project) -> None:
+    root = project()
+    with pytest.raises(PipelineError, match=r"split\.csv: no such file"):
+        read_parts("shapes")
+    folder = root / "data" / "shapes"
+    folder.mkdir()
+    (folder / "split.csv").write_text("sample_id,part\na,train\n")
+    with pytest.raises(PipelineError, match=r"split\.csv: no column 'content_id'"):
+        read_parts("shapes")
