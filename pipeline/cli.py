@@ -1,126 +1,104 @@
-"""`kalai`: one click group for people. Commands load when they are called, so help is quick."""
+"""`kalai`: one click group. A command is imported when it is called, so that help is fast."""
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
+from pathlib import Path
 
 import click
 
 from pipeline import __version__
 
-# name -> (module:command, first line of its help). Listing them here keeps `kalai --help` free of
-# imports; a test compares the lines with the commands' own.
-COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+# The table of commands: name -> the module whose `main` is the command.
+# `kalai --help` reads the first line of main's docstring from the source and imports nothing.
+COMMANDS: dict[str, dict[str, str]] = {
     "Start here": {
-        "demo": ("demo.run:main", "Run the whole pipeline offline on a small drawn world."),
-        "review": (
-            "pages.review.command:main",
-            "Look at pictures in the browser and decide: keep, delete, relabel.",
-        ),
-        "status": ("commands.status:main", "Show what each dataset holds, stage by stage."),
-        "add-dance": (
-            "commands.add_dance:main",
-            "Add a dance to params.yaml and keep its comments.",
-        ),
-        "add-dataset": (
-            "commands.add_dataset:main",
-            "Add pictures of your own to params.yaml as a dataset.",
-        ),
-        "predict": (
-            "commands.predict:main",
-            "Name what is in pictures: the top 3 with probabilities.",
-        ),
-        "serve": (
-            "pages.serve.command:main",
-            "Try trained models in the browser: draw a letter, drop a picture.",
-        ),
+        "demo": "demo.run",
+        "review": "pages.review.command",
+        "status": "commands.status",
+        "add-dance": "commands.add_dance",
+        "add-dataset": "commands.add_dataset",
+        "predict": "commands.predict",
+        "serve": "pages.serve.command",
     },
     "Look closely": {
-        "decide": (
-            "commands.decide:main",
-            "Decide about pictures in bulk, list the decisions, take them back.",
-        ),
-        "audit": ("commands.audit:main", "Measure what leaks between the parts of a split."),
-        "lookalikes": (
-            "commands.duplicate_sheets:main",
-            "Draw what dedupe removed and asks about, side by side.",
-        ),
-        "suspects": (
-            "commands.suspects:main",
-            "Find labels that models which never saw them confidently dispute.",
-        ),
-        "unipen": ("commands.unipen:main", "Show what UNIPEN pen files hold, and draw them."),
+        "decide": "commands.decide",
+        "audit": "commands.audit",
+        "lookalikes": "commands.duplicate_sheets",
+        "suspects": "commands.suspects",
+        "unipen": "commands.show_unipen",
     },
     "Pass it on": {
-        "card": (
-            "commands.card:main",
-            "Write a dataset's card: counts, sources, licences, duplicates, splits and leaks.",
-        ),
-        "credits": (
-            "commands.credits:main",
-            "Write credits.csv and credits.md for exactly the pictures in use.",
-        ),
-        "report": (
-            "report.page:main",
-            "Write one HTML page about a run: data, leaks, training, results, errors, decisions.",
-        ),
-        "export": ("commands.export:main", "Write a trained model as ONNX, checked against torch."),
+        "card": "commands.card",
+        "credits": "commands.credits",
+        "report": "report.page",
+        "export": "commands.export",
     },
     "Stages (dvc repro runs them)": {
-        "crawl": ("crawl.stage:main", "Search for a dance's pictures and download them."),
-        "collect": ("collect.stage:main", "Turn crawled files into samples."),
-        "folder": ("folder.stage:main", "Turn pictures of your own into samples."),
-        "fetch": ("fetch.stage:main", "Download a dataset's archives and verify them."),
-        "convert": ("convert.stage:main", "Turn archived handwriting into samples."),
-        "dedupe": ("dedupe.stage:main", "Mark near-duplicate pictures and label conflicts."),
-        "split": ("split.stage:main", "Split a dataset into parts between which nothing leaks."),
-        "train": ("train.stage:main", "Train a ResNet34 in two stages, frozen and then unfrozen."),
-        "evaluate": ("evaluate.stage:main", "Measure a trained model on validation and test."),
+        "crawl": "crawl.stage",
+        "collect": "collect.stage",
+        "folder": "folder.stage",
+        "fetch": "fetch.stage",
+        "convert": "convert.stage",
+        "dedupe": "dedupe.stage",
+        "split": "split.stage",
+        "train": "train.stage",
+        "evaluate": "evaluate.stage",
     },
 }
-TARGETS = {name: entry for commands in COMMANDS.values() for name, entry in commands.items()}
+TARGETS = {name: module for commands in COMMANDS.values() for name, module in commands.items()}
+
+
+def help_line(module: str) -> str:
+    """Return the first line of the docstring of a module's `main`, without importing the module."""
+    source = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py")
+    for node in ast.parse(source.read_bytes()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "main":
+            return inspect.cleandoc(ast.get_docstring(node) or "").partition("\n")[0]
+    raise LookupError(f"{source} has no function main")
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when one is asked for."""
+    """A group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in the order of the help."""
+        """Return the names of the commands, in the order of the help."""
         return list(TARGETS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command; None where there is none of this name."""
+        """Import and return a command; None if no command has this name."""
         if cmd_name not in TARGETS:
             return None
-        module, _, attribute = TARGETS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(f"pipeline.{module}"), attribute)
+        command: click.Command = importlib.import_module(f"pipeline.{TARGETS[cmd_name]}").main
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Give the command its name here: every stage calls its own one `main`."""
+        """Return a command under the name of the table; every click command is called `main`."""
         name, command, rest = super().resolve_command(ctx, args)
         return (args[0] if command else name), command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands by section, without importing one."""
+        """Write the commands and the first lines of their help, by section."""
         for title, commands in COMMANDS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, line) for name, (_, line) in commands.items()])
+                formatter.write_dl([(name, help_line(module)) for name, module in commands.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kalai")
 def main() -> None:
-    """Make an image data set that can be trusted, and train on it.
+    """Make a reliable image dataset and train on it.
 
     \b
     Examples:
-      kalai demo                                  see all of it work, offline
+      kalai demo                                  run everything once, offline
       kalai add-dance odissi --query "odissi dance"
-      dvc repro                                   run what has changed
-      dvc metrics diff                            see what that changed
+      dvc repro                                   run the stages whose inputs have changed
+      dvc metrics diff                            compare the metrics with the last commit
     """
 
 

@@ -34,8 +34,23 @@ def known_datasets(root: Path = Path()) -> list[str]:
 
 def check_dataset(dataset: str) -> None:
     """Raise PipelineError if the project has no such dataset; the error lists those it has."""
-    if not dataset_folder(dataset).is_dir():
+    folder = dataset_folder(dataset)
+    if folder.parent != DATA or not folder.is_dir():
         raise unknown_dataset(dataset, known_datasets())
+
+
+def trained_datasets() -> list[str]:
+    """Return the names of the datasets that have a trained model, sorted.
+
+    Raises PipelineError if none has.
+    """
+    names = sorted(path.parent.parent.name for path in DATA.glob("*/model/model.json"))
+    if not names:
+        raise PipelineError(
+            f"{DATA}: no trained model found; run `dvc repro` or `dvc pull`, or `dvc checkout` to "
+            "restore the last one after a failed run"
+        )
+    return names
 
 
 def missing_file(path: Path, stage: str | None = None) -> PipelineError:

@@ -442,8 +442,8 @@ def test_it_answers_all_that_its_document_allows_and_refuses_the_rest(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nosuch"], "no model of 'nosuch'; there are: letters, photos"),
-        (["../letters"], "no model of '../letters'"),
+        (["nosuch"], "unknown dataset 'nosuch'; this project has: dances, tamil"),
+        (["../letters"], "unknown dataset '../letters'"),
         (["--token", "short"], "16 characters or more"),
         (["--token", "a token of many words"], "no blanks"),
     ],
@@ -463,7 +463,7 @@ def test_what_cannot_be_served_is_one_line(
 def test_without_a_model_it_says_what_to_do(project: Project) -> None:
     project()
     done = CliRunner().invoke(main, ["--no-browser"])
-    assert "error: no trained model under data; run `dvc repro`" in done.stderr
+    assert "error: data: no trained model found; run `dvc repro`" in done.stderr
 
 
 def documented() -> list[str]:

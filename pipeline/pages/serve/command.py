@@ -39,20 +39,18 @@ def main(
     """
     if token is not None and not re.fullmatch(rf"[!-~]{{{LEAST_TOKEN},}}", token):
         raise PipelineError(f"--token: {LEAST_TOKEN} characters or more of ASCII, no blanks")
-    from pipeline.commands.predict import trained
+    from pipeline.dataset.paths import check_dataset, trained_datasets
     from pipeline.model.device import pick_device
     from pipeline.pages.guard import TOKEN_HEADER
     from pipeline.pages.local import serve
     from pipeline.pages.serve.page import make_page
     from pipeline.pages.serve.served import load
 
-    there = trained()
     for dataset in datasets:
-        if dataset not in there:
-            raise PipelineError(f"no model of {dataset!r}; there are: {', '.join(there)}")
+        check_dataset(dataset)
     computing = pick_device(device)
     served = []
-    for dataset in dict.fromkeys(datasets or there):
+    for dataset in dict.fromkeys(datasets or trained_datasets()):
         click.echo(f"loading {dataset}", err=True)
         served.append(load(dataset, computing))
     page = make_page(served, token)

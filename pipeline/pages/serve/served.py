@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pipeline.commands.predict import best, pixels_of
+from pipeline.commands.classify import model_input, top_classes
 from pipeline.core.files import read_json
 from pipeline.dataset.labels import ClassName
 from pipeline.dataset.paths import model_folder, report_path, samples_path, split_path
@@ -54,7 +54,7 @@ class Served:
     def see_picture(self, data: bytes, top: int) -> Seen:
         """Answer for an encoded picture, as `kalai predict` does. Raises Rejected."""
         with self._turn:
-            return self._see(pixels_of(data, self.card), top)
+            return self._see(model_input(data, self.card), top)
 
     def see_strokes(
         self, strokes: Strokes, points_per_inch: float | None, top: int
@@ -68,7 +68,7 @@ class Served:
     def _see(self, pixels: Pixels, top: int) -> Seen:
         logits = predict_logits(self.network, pixels[None], self.card, self.device)
         probabilities = softmax(logits, self.card.temperature)[0]
-        return Seen(pixels, best(probabilities, self.card.classes, top))
+        return Seen(pixels, top_classes(probabilities, self.card.classes, top))
 
 
 def load(dataset: str, device: torch.device) -> Served:

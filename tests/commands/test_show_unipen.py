@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from pipeline.commands.unipen import FIT, main
+from pipeline.commands.show_unipen import FIT, main
 from tests.convert.test_unipen import STREAMS
 from tests.pens import pen_file
 
