@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.dataset.labels import ClassName
-from pipeline.dataset.pen_settings import Drawing
+from pipeline.dataset.pen_settings import PenSettings
 from pipeline.model.inputs import View
 from pipeline.model.network import Card, build, save_model
 from pipeline.pages.local import LocalPage
@@ -34,7 +34,7 @@ def write_models(root: Path) -> None:
         write_world(root, dataset, {each.label: {"train": 8, "test": 1} for each in classes})
         card = Card(
             *(classes, view, (0.3,) * view.channels, (0.3,) * view.channels),
-            drawing=Drawing() if dataset == "letters" else None,
+            drawing=PenSettings() if dataset == "letters" else None,
         )
         network = build(len(classes), view.channels)
         save_model(root / "data" / dataset / "model", network, card)

@@ -15,10 +15,10 @@ from pipeline.collect.on_dask import pictures_on
 from pipeline.core.errors import PipelineError, Rejected, Stage
 from pipeline.core.files import write_json
 from pipeline.core.params import load_params
-from pipeline.core.processes import in_order
+from pipeline.core.processes import map_threads
 from pipeline.core.progress import Progress
-from pipeline.dataset.ingest import Picture, Tally, picture_files, shown, take_in
-from pipeline.dataset.ledger import Attempt, is_licensed, last_words, provenance, read_ledger
+from pipeline.dataset.ingest import IngestedImage, Tally, image_files, ingest_image, utf8_name
+from pipeline.dataset.ledger import Attempt, is_licensed, latest_attempts, provenance, read_ledger
 from pipeline.dataset.paths import crawl_folder, report_path, samples_path
 from pipeline.dataset.rejected import write_rejected
 from pipeline.dataset.samples import writing_samples
@@ -50,7 +50,7 @@ class Dance:
 
 def dance_of(key: str, name: str, attempts: Sequence[Attempt], demanded: Sequence[str]) -> Dance:
     """Sort a ledger's attempts; a URL is refused when the last word on it says so."""
-    latest = last_words(attempts, demanded).values()
+    latest = latest_attempts(attempts, demanded).values()
     refused = tuple(attempt for attempt in latest if attempt.outcome == "refused")
     return Dance(key, name, provenance(attempts, demanded), refused)
 
@@ -64,7 +64,9 @@ class Collection(Tally):
     engines: Counter[str] = field(default_factory=Counter)
     _first: dict[str, Path] = field(default_factory=dict)  # by sample_id
 
-    def take(self, dance: Dance, path: Path, picture: Picture | Rejected) -> dict[str, Any] | None:
+    def take(
+        self, dance: Dance, path: Path, picture: IngestedImage | Rejected
+    ) -> dict[str, Any] | None:
         """Return the sample's row, None for a file that is rejected."""
         if isinstance(picture, Rejected):
             self._reject(dance, path, picture)
@@ -72,7 +74,7 @@ class Collection(Tally):
         sample_id = f"{dance.key}/{picture.content_id[:16]}"
         first = self._first.setdefault(sample_id, path)
         if first != path:
-            self._reject(dance, path, Rejected("same-bytes", f"as {shown(first.name)}"))
+            self._reject(dance, path, Rejected("same-bytes", f"as {utf8_name(first.name)}"))
             return None
         attempt, notes = dance.stored.get(picture.content_id), []
         if attempt is None and (attempt := dance.stored.get(path.stem)):
@@ -89,8 +91,8 @@ class Collection(Tally):
 
     def _reject(self, dance: Dance, path: Path, why: Rejected) -> None:
         attempt = dance.stored.get(path.stem)
-        source = attempt.source_url if attempt else shown(path)
-        self.reject(f"{dance.key}/{shown(path.name)}", dance.key, why, source)
+        source = attempt.source_url if attempt else utf8_name(path)
+        self.reject(f"{dance.key}/{utf8_name(path.name)}", dance.key, why, source)
 
     def add_refusals(self, dance: Dance) -> None:
         """Add what the crawl refused, so that one list says of every picture why it is not here."""
@@ -129,12 +131,12 @@ def main() -> None:
         for key, dance in sorted(params.dances.items())
     ]
     files = [
-        (dance, path) for dance in dances for path in picture_files(crawl / dance.key / "images")
+        (dance, path) for dance in dances for path in image_files(crawl / dance.key / "images")
     ]
     max_side, max_pixels = params.collect.max_side, params.crawl.max_pixels
 
-    def picture_in(path: Path) -> Picture | Rejected:
-        return take_in(path.read_bytes(), max_side, max_pixels=max_pixels)
+    def picture_in(path: Path) -> IngestedImage | Rejected:
+        return ingest_image(path.read_bytes(), max_side, max_pixels=max_pixels)
 
     collection = Collection(
         labels=Counter({dance.key: 0 for dance in dances}), demanded=params.crawl.licences
@@ -146,7 +148,7 @@ def main() -> None:
         Progress("collect", len(files)) as progress,
     ):
         if cluster is None:
-            pictures = in_order(picture_in, paths, os.cpu_count() or 1)
+            pictures = map_threads(picture_in, paths, os.cpu_count() or 1)
         else:
             pictures = pictures_on(cluster, DATASET, paths, max_side, max_pixels)
         for (dance, path), picture in zip(files, pictures, strict=True):

@@ -12,15 +12,15 @@ import click
 from pipeline.core.errors import PipelineError, Stage
 from pipeline.dataset.decisions import (
     Decision,
-    Moved,
+    DecisionsChanged,
+    active_decisions,
     append_decisions,
+    current_user,
     now,
-    plain,
     read_decisions,
-    standing,
+    safe_line,
     steps,
     undo,
-    who,
 )
 from pipeline.dataset.paths import decisions_path
 from pipeline.dataset.samples import read_samples
@@ -39,7 +39,7 @@ def read_import(path: Path, contents: Mapping[str, str], labels: set[str]) -> li
         text = path.read_bytes().decode("utf-8-sig")  # a spreadsheet may have saved it
     except UnicodeDecodeError as error:
         raise PipelineError(f"{path}: not UTF-8") from error
-    time, by, known = now(), who(), set(contents.values())
+    time, by, known = now(), current_user(), set(contents.values())
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] = []
     found = []
@@ -52,7 +52,7 @@ def read_import(path: Path, contents: Mapping[str, str], labels: set[str]) -> li
                 said = _values(header, row)
                 content_id = said.get("content_id") or _content_of(said["sample_id"], contents)
                 label = said.get("label", "")
-                reason = plain(said.get("reason", ""))
+                reason = safe_line(said.get("reason", ""))
                 found.append(Decision(time, content_id, said["action"], label, reason, by))
                 if content_id not in known:
                     raise ValueError(f"content_id {content_id} is of no sample")
@@ -111,17 +111,17 @@ def take_back(path: Path, count: int) -> None:
         raise PipelineError(f"{path}: {len(done)} steps stand, not {count}")
     last = done[-count:]
     try:
-        append_decisions(path, undo(last, now(), who()), seen=len(decisions))
-    except Moved as error:
+        append_decisions(path, undo(last, now(), current_user()), seen=len(decisions))
+    except DecisionsChanged as error:
         raise PipelineError(f"{path}: somebody has just decided; look again") from error
     for step in reversed(last):
-        click.echo(f"taken back: {step.told()} ({step.time}, {step.who or 'nobody named'})")
+        click.echo(f"taken back: {step.summary()} ({step.time}, {step.who or 'nobody named'})")
 
 
 def tell(dataset: str, path: Path) -> None:
     """Print the decisions that stand, the oldest first, and how many steps they came in."""
     decisions = read_decisions(path)
-    for decision in standing(decisions):
+    for decision in active_decisions(decisions):
         what = f"{decision.action} {decision.label}".strip()
         why = f"  {decision.reason}" if decision.reason else ""
         click.echo(f"{decision.time}  {decision.content_id[:16]}  {what:20}{why}  {decision.who}")

@@ -32,7 +32,7 @@ from pipeline.dataset.columns import (
     SUGGESTED_PROBABILITY,
 )
 from pipeline.dataset.paths import cache_folder, suspects_path
-from pipeline.dataset.split_table import Part, classes_to_learn, places, read_parts
+from pipeline.dataset.split_table import Part, classes_to_learn, label_indices, read_parts
 from pipeline.dataset.suspects_table import write_suspects
 from pipeline.model.device import choose
 from pipeline.model.metrics import Floats, Ints, fit_temperature, softmax
@@ -120,7 +120,7 @@ def out_of_fold(dataset: str, part: Part, labels: list[str], fold: Ints, params:
         if not is_done:
             judge(dataset, parts, params, kept[-1])
         logits = np.load(kept[-1])
-        temperature = fit_temperature(logits, places(parts["valid"].labels, labels))
+        temperature = fit_temperature(logits, label_indices(parts["valid"].labels, labels))
         probabilities[held] = softmax(logits, temperature)
     for path in {*folder.iterdir(), *folder.parent.glob("fold-*.npy")} - set(kept):
         path.unlink()
@@ -203,7 +203,7 @@ def main(
     labels = classes_to_learn(dataset, {"train": part, "valid": Part(), "test": Part()})
     fold = folds_of(part, split)
     probabilities = out_of_fold(dataset, part, labels, fold, recipe)
-    actual = places(part.labels, labels)
+    actual = label_indices(part.labels, labels)
     rows = rows_of(part, labels, fold, suspects(probabilities, actual))
     path = suspects_path(dataset)
     write_suspects(dataset, rows)

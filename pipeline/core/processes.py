@@ -20,13 +20,13 @@ Out = TypeVar("Out")
 AHEAD = 4  # items taken for each worker before the oldest result is waited for
 
 
-def in_order(function: Callable[[In], Out], items: Iterable[In], threads: int) -> Iterator[Out]:
+def map_threads(function: Callable[[In], Out], items: Iterable[In], threads: int) -> Iterator[Out]:
     """Map with threads: for work that releases the GIL or waits."""
     with ThreadPoolExecutor(threads) as pool:
         yield from _results(pool, function, items, AHEAD * threads)
 
 
-def in_processes(
+def map_processes(
     function: Callable[[In], Out], items: Iterable[In], processes: int
 ) -> Iterator[Out]:
     """Map with processes: for work that holds the GIL.

@@ -28,7 +28,7 @@ from pipeline.crawl.engines import EngineTrouble, Result
 from pipeline.crawl.quota import Quota
 from pipeline.crawl.search import Found, Stream, StreamFeeder, StreamParser
 from pipeline.dataset.ledger import Attempt, Ledger, is_licensed
-from pipeline.http.client import GuardedSession, HttpRejected, Limits, Manners, NoManners, get
+from pipeline.http.client import GuardedSession, HttpRejected, Limits, NoPoliteness, Politeness, get
 from pipeline.images.normalise import verify
 
 ACCEPT = {"Accept": "image/*", "Accept-Encoding": "identity"}  # pictures are compressed already
@@ -46,7 +46,7 @@ class Rules:
     max_pixels: int = 50_000_000
     max_bytes: int = 20_000_000
     licences: frozenset[str] = frozenset()  # empty: any, and none too
-    robots: bool = True  # what the manners honour
+    robots: bool = True  # what the politeness rules honour
     opt_out: bool = True
 
     def still_refuse(self, attempt: Attempt, result: Result) -> bool:
@@ -143,7 +143,7 @@ class LedgerDownloader(ImageDownloader):
             self.crawl.limits,
             headers=ACCEPT,
             into=file,
-            manners=self.crawl.manners,
+            politeness=self.crawl.politeness,
             stop=self.crawl.stopping,
             on_retry=lambda why, wait_s: self._retry(attempt, why, wait_s),
         )
@@ -194,15 +194,15 @@ class Crawl(Crawler):
         limits: Limits,
         threads: int = 16,
         rules: Rules = Rules(),
-        manners: Manners | None = None,  # towards image hosts
-        engine_manners: Manners | None = None,
+        politeness: Politeness | None = None,  # towards image hosts
+        engine_politeness: Politeness | None = None,
         stopping: threading.Event | None = None,
         note: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
         self.dance, self.ledger, self.guarded = dance, ledger, session
         self.rules, self.limits = rules, limits
-        self.manners = manners or NoManners()
-        self.engine_manners = engine_manners or NoManners()
+        self.politeness = politeness or NoPoliteness()
+        self.engine_politeness = engine_politeness or NoPoliteness()
         self.note = note
         self.quota = Quota(wanted, len(ledger.stored))
         self.stopping = stopping or threading.Event()

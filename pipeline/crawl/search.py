@@ -109,7 +109,7 @@ class StreamParser(Parser):
                     self.session,
                     url,
                     self.crawl.limits,
-                    manners=self.crawl.engine_manners,
+                    politeness=self.crawl.engine_politeness,
                     stop=self.crawl.stopping,
                 ).body
             except Rejected as refusal:

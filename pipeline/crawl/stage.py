@@ -24,7 +24,7 @@ from pipeline.crawl.engines import Bing, Engine, Flickr, Openverse, UrlList, Wik
 from pipeline.crawl.search import Stream
 from pipeline.dataset.ledger import Attempt, Ledger
 from pipeline.dataset.paths import LOCK, dataset_folder, reports_folder
-from pipeline.http.polite_session import Visitor
+from pipeline.http.polite_session import PoliteSession
 
 # Exit codes: why there are fewer pictures than crawl.min_images. 2 is click's, for wrong usage.
 UNREACHABLE = 3  # no answer from any engine
@@ -101,19 +101,19 @@ def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Craw
     if len(ledger.stored) >= params.max_images:
         return None
     streams = make_streams(dance, chosen, params)
-    with Progress(f"crawl {dance}", params.max_images) as progress, Visitor(params) as visitor:
+    with Progress(f"crawl {dance}", params.max_images) as progress, PoliteSession(params) as polite:
         progress.advance(len(ledger.stored))
         crawl = Crawl(
             dance,
             ledger,
-            visitor.session,
+            polite.session,
             wanted=params.max_images,
             threads=params.threads,
             rules=rules_of(params),
-            limits=visitor.limits,
-            manners=visitor.manners,
-            engine_manners=visitor.engine_manners,
-            stopping=visitor.stop,
+            limits=polite.limits,
+            politeness=polite.politeness,
+            engine_politeness=polite.engine_politeness,
+            stopping=polite.stop,
             note=_note(progress),
         )
         crawl.run(streams)

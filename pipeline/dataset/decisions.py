@@ -119,7 +119,7 @@ def read_decisions(path: Path) -> list[Decision]:
     return decisions
 
 
-class Moved(Exception):  # noqa: N818  (no failure: somebody else was quicker)
+class DecisionsChanged(Exception):  # noqa: N818  (no failure: somebody else was quicker)
     """Others have decided since the file was read."""
 
 
@@ -127,13 +127,13 @@ def append_decisions(path: Path, new: Sequence[Decision], seen: int | None = Non
     """Add decisions to the end of a file: all or none, whoever else is adding at the time.
 
     They are on the disk when this returns. Raises PipelineError when the file is damaged,
-    ValueError when an undo has nothing to undo, Moved when it does not hold `seen` decisions.
+    ValueError when an undo has nothing to undo, DecisionsChanged when it does not hold `seen` decisions.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone_in(path.parent) as folder:
         old = read_decisions(path)
         if seen is not None and len(old) != seen:
-            raise Moved
+            raise DecisionsChanged
         standing: _Standing = {}
         for decision in [*old, *new]:
             _stack(standing, decision)
@@ -212,13 +212,13 @@ class Step:
     who: str
     decisions: tuple[Decision, ...]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return what was decided, as people read it: `delete 3, relabel 1`."""
         counts = Counter(decision.action for decision in self.decisions)
         return ", ".join(f"{action} {count}" for action, count in counts.items())
 
 
-def standing(decisions: Sequence[Decision]) -> list[Decision]:
+def active_decisions(decisions: Sequence[Decision]) -> list[Decision]:
     """Return the decisions that nobody has taken back, in order."""
     places: dict[str, list[int]] = {}
     for place, decision in enumerate(decisions):
@@ -232,7 +232,7 @@ def standing(decisions: Sequence[Decision]) -> list[Decision]:
 
 def steps(decisions: Sequence[Decision]) -> list[Step]:
     """Return the steps that stand, in order."""
-    alike = groupby(standing(decisions), key=lambda decision: (decision.time, decision.who))
+    alike = groupby(active_decisions(decisions), key=lambda decision: (decision.time, decision.who))
     return [Step(time, who, tuple(together)) for (time, who), together in alike]
 
 
@@ -245,7 +245,7 @@ def undo(steps_back: Sequence[Step], time: str, by: str) -> list[Decision]:
     ]
 
 
-def plain(reason: str) -> str:
+def safe_line(reason: str) -> str:
     """Return a reason as one line of text that no spreadsheet takes for a formula.
 
     Raises ValueError where it is too long.
@@ -256,12 +256,12 @@ def plain(reason: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def who() -> str:
+def current_user() -> str:
     """Return who decides here: git's name and address, else the user's name."""
     name, address = (_git_config(f"user.{key}") for key in ("name", "email"))
     if not name and not address:
         name = getpass.getuser()
-    return plain(f"{name} <{address}>".strip() if address else name)
+    return safe_line(f"{name} <{address}>".strip() if address else name)
 
 
 def _git_config(key: str) -> str:

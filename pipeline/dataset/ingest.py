@@ -15,7 +15,7 @@ from pipeline.images.normalise import EXTENSIONS, MAX_PIXELS, Normalised, conten
 
 
 @dataclass(frozen=True)
-class Picture:
+class IngestedImage:
     """A picture in the form of the samples, and what identifies the file it came from."""
 
     content_id: str
@@ -41,9 +41,9 @@ class Picture:
         }
 
 
-def take_in(
+def ingest_image(
     data: bytes, max_side: int, *, min_side: int = 1, max_pixels: int = MAX_PIXELS
-) -> Picture | Rejected:
+) -> IngestedImage | Rejected:
     """Verify a file and bring it to the form of the samples, or say why it has none.
 
     The verdict is returned, not raised, so that a pool of threads passes it on like a picture.
@@ -52,7 +52,7 @@ def take_in(
         picture = normalise(data, max_side, min_side=min_side, max_pixels=max_pixels)
     except Rejected as refusal:
         return refusal
-    return Picture(content_id(data), len(data), picture)
+    return IngestedImage(content_id(data), len(data), picture)
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Tally:
         }
 
 
-def picture_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """Return the files under a folder in order of their paths, without the hidden ones."""
     return [path for path in files_and_links(folder) if path.is_file()]
 
@@ -107,6 +107,6 @@ def files_and_links(folder: Path) -> list[Path]:
     )
 
 
-def shown(name: object) -> str:
+def utf8_name(name: object) -> str:
     """Return a file's name in valid UTF-8, whatever bytes it has."""
     return os.fsencode(str(name)).decode("utf-8", "replace")

@@ -26,7 +26,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.images.normalise import EXTENSIONS
 
 # A host's or the network's bad day: worth another try in a later run.
-PASSING = frozenset(
+TRANSIENT = frozenset(
     {"timeout", "connection", "dns", "tls", "busy"}
     | {f"http-{status}" for status in (429, 500, 502, 503, 504)}
 )
@@ -59,7 +59,7 @@ class Attempt:
     attribution: str | None = None
     time: str = ""
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return all fields by name (dataclasses.asdict copies deeply, and takes ten times it)."""
         return {name: getattr(self, name) for name in _KEYS}
 
@@ -101,7 +101,9 @@ def _standing(attempt: Attempt, demanded: Collection[str]) -> tuple[Any, ...]:
     )
 
 
-def last_words(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> dict[str, Attempt]:
+def latest_attempts(
+    attempts: Iterable[Attempt], demanded: Collection[str] = ()
+) -> dict[str, Attempt]:
     """Return the last word on every URL.
 
     A retry is none. Nor is a refusal for its licence of what had come before, once licences that
@@ -205,7 +207,7 @@ class Ledger:
 
     def _append(self, attempt: Attempt) -> None:
         """Write a line whole, or leave the ledger as it was (a full disk takes half a line)."""
-        text = json.dumps(attempt.told(), ensure_ascii=False) + "\n"
+        text = json.dumps(attempt.as_dict(), ensure_ascii=False) + "\n"
         line = left = text.encode("utf-8", "replace")  # half a surrogate is no text to anyone
         try:
             while left:
@@ -239,7 +241,7 @@ class Ledger:
         if attempt is None:
             return False
         if attempt.outcome == "refused":
-            return attempt.reason not in PASSING and still_refused(attempt)
+            return attempt.reason not in TRANSIENT and still_refused(attempt)
         return attempt.sha256 in self.stored
 
     def report(self, asked: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _KEY = "drawing"  # in the metadata of samples.parquet
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class PenSettings:
     """How pen files become pictures; `pipeline.convert.render` says what it means."""
 
     dpi: float = 250
@@ -26,7 +26,7 @@ class Drawing:
         return {_KEY: json.dumps(asdict(self))}
 
 
-def drawing_of(dataset: str) -> Drawing | None:
+def read_pen_settings(dataset: str) -> PenSettings | None:
     """Return how a dataset's pen files are drawn, as its samples tell; None: it has none."""
     told = pq.read_schema(existing_samples(dataset)).metadata.get(_KEY.encode())
-    return None if told is None else Drawing(**json.loads(told))
+    return None if told is None else PenSettings(**json.loads(told))

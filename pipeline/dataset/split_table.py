@@ -112,7 +112,7 @@ def classes_to_learn(dataset: str, parts: dict[str, Part]) -> list[str]:
     return labels
 
 
-def places(values: list[str], labels: list[str]) -> NDArray[np.int64]:
+def label_indices(values: list[str], labels: list[str]) -> NDArray[np.int64]:
     """Return the index of each value in `labels`, as (len(values),) integers."""
     at = {label: place for place, label in enumerate(labels)}
     return np.array([at[value] for value in values], np.int64)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import PipelineError, Rejected
 from pipeline.core.files import replacing
-from pipeline.core.processes import batched, in_order, in_processes
+from pipeline.core.processes import batched, map_processes, map_threads
 from pipeline.core.progress import Progress
 from pipeline.dataset.columns import CONTENT_ID, HASHES
 from pipeline.dataset.paths import cache_folder, samples_path
@@ -124,10 +124,10 @@ def hash_all(pictures: Iterable[Encoded], kind: Kind, total: int) -> Iterator[Ha
     processors = os.cpu_count() or 1
     one = partial(hashed, kind)
     if processors == 1 or total < kind.many:
-        yield from in_order(one, pictures, processors)
+        yield from map_threads(one, pictures, processors)
     else:
         batches = batched(pictures, BATCH)
-        yield from chain.from_iterable(in_processes(partial(_each, one), batches, processors))
+        yield from chain.from_iterable(map_processes(partial(_each, one), batches, processors))
 
 
 def hashed(kind: Kind, picture: Encoded) -> Hashed:

@@ -35,7 +35,7 @@ from pipeline.scale.dask import Cluster
 from pipeline.scale.shards import (
     clear,
     next_shard,
-    opened,
+    open_parquet,
     publish,
     read_shard,
     shard_at,
@@ -139,7 +139,7 @@ def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known
             (shard_at(url, number), *job, kind)
             for number, job in enumerate(_row_groups(cluster, dataset, left), first)
         )
-        for shard in cluster.each(hash_shard, jobs):
+        for shard in cluster.map_jobs(hash_shard, jobs):
             progress.advance(take(shard))
     if cluster.storage is None:
         clear(url)
@@ -153,7 +153,7 @@ def _row_groups(
     if cluster.storage is not None:
         publish(samples, cluster.url(dataset, "samples"))
         published = shards_in(cluster.url(dataset, "samples"))
-    with opened(str(samples)) as file:
+    with open_parquet(str(samples)) as file:
         for group in range(file.num_row_groups):
             wanted = left.intersection(content_ids(file, group))
             left -= wanted
@@ -166,7 +166,7 @@ def _row_groups(
 def hash_shard(shard: str, row_group: RowGroup, wanted: set[str], kind: Kind) -> str:
     """Hash the wanted contents of a row group on a worker into a shard, and return it."""
     file, group = row_group
-    with opened(file) as source:
+    with open_parquet(file) as source:
         found = (hashed(kind, picture) for picture in images_by_content(source, [group], wanted))
         write_shard(shard, table_of(dict(sound(found, file)), kind))
     return shard

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.images.decode import MAX_PIXELS, load, opened
+from pipeline.images.decode import MAX_PIXELS, load, open_checked
 from pipeline.images.normalise import flatten
 
 Frequencies = NDArray[np.float64]
@@ -36,7 +36,7 @@ def _lowest(data: bytes, max_pixels: int) -> Frequencies:
     """Return the lowest frequencies (8, 8) of a picture's brightness."""
     from scipy.fft import dct
 
-    with opened(data, 1, max_pixels) as (image, info):
+    with open_checked(data, 1, max_pixels) as (image, info):
         image.draft("L", (128, 128))
         plain = load(image) if image.mode in ("L", "RGB") else flatten(load(image), info, [])
     # Lanczos from 250 pixels takes as long as the decode; from 64 to 128 it sees as much.

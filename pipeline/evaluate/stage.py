@@ -25,7 +25,7 @@ from pipeline.dataset.columns import (
 )
 from pipeline.dataset.paths import model_folder, report_path
 from pipeline.dataset.predictions import SCHEMA, write_predictions
-from pipeline.dataset.split_table import TEST, VALID, places, read_parts
+from pipeline.dataset.split_table import TEST, VALID, label_indices, read_parts
 from pipeline.evaluate.results import (
     Judged,
     by_group,
@@ -70,7 +70,9 @@ def evaluate(dataset: str, params: Evaluate) -> None:
         pixels = read_pictures(dataset, name, part.sample_ids, card.view).pixels
         logits = predict_logits(network, pixels, card, device)
         calibrated = softmax(logits, card.temperature)
-        judged.append(Judged(name, part, places(part.labels, labels), calibrated, softmax(logits)))
+        judged.append(
+            Judged(name, part, label_indices(part.labels, labels), calibrated, softmax(logits))
+        )
     write_predictions(dataset, predictions_of(judged, labels))
     write_reports(dataset, judged[-1] if len(judged[-1].part) else judged[0], card)
     write_groups(dataset, judged)

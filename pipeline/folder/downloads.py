@@ -11,7 +11,7 @@ from pipeline.core.errors import Rejected
 from pipeline.core.files import replacing, write_text
 from pipeline.core.params import Crawl
 from pipeline.core.progress import Progress
-from pipeline.http.polite_session import Visitor
+from pipeline.http.polite_session import PoliteSession
 from pipeline.images.normalise import verify
 
 INDEX = "index.txt"  # file and URL, a line each
@@ -20,7 +20,7 @@ INDEX = "index.txt"  # file and URL, a line each
 class Downloads:
     """Pictures by URL. A file is named by the sha256 of its URL, never by the network.
 
-    Hosts are visited as the crawl does: its caps, its patience, its manners (`params.crawl`).
+    Hosts are visited as the crawl does: its caps, its patience, its politeness (`params.crawl`).
     """
 
     def __init__(self, folder: Path, params: Crawl) -> None:
@@ -54,13 +54,13 @@ class Downloads:
         refused: dict[str, Rejected] = {}
 
         def fetch_one(url: str) -> None:
-            data = visitor.get(url)
+            data = polite.get(url)
             verify(data, max_pixels=self.params.max_pixels)
             with replacing(self.path(url)) as temporary:
                 temporary.write_bytes(data)
 
         with (
-            Visitor(self.params) as visitor,
+            PoliteSession(self.params) as polite,
             ThreadPoolExecutor(self.params.threads) as pool,
             Progress("download", len(missing)) as progress,
         ):
@@ -74,6 +74,6 @@ class Downloads:
                     progress.advance(note=f"{len(refused)} refused")
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                visitor.leave()
+                polite.cancel()
                 raise
         return refused

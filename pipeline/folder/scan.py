@@ -16,7 +16,7 @@ from typing import get_args
 from pipeline.core.errors import PipelineError, Rejected
 from pipeline.core.params import Folder, TableColumn
 from pipeline.core.text_table import Table
-from pipeline.dataset.ingest import files_and_links, shown
+from pipeline.dataset.ingest import files_and_links, utf8_name
 
 # Where a table may keep its pictures' paths or URLs; `columns: {image: ...}` names another.
 IMAGE_COLUMNS = ("path", "file_name", "filename", "url", "image")
@@ -83,7 +83,7 @@ def are_parts(names: Collection[str]) -> bool:
 
 def _of_path(root: Path, path: Path, layout: str) -> Entry:
     inside = path.relative_to(root)
-    place = shown(inside.as_posix())
+    place = utf8_name(inside.as_posix())
     *folders, _ = unicodedata.normalize("NFC", place).split("/")
     depth = layout.count("/")
     label = folders[depth] if depth < len(folders) else ""

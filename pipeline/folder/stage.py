@@ -13,9 +13,9 @@ import click
 from pipeline.core.errors import PipelineError, Rejected, Stage
 from pipeline.core.files import write_json
 from pipeline.core.params import Folder, load_params, section
-from pipeline.core.processes import in_order
+from pipeline.core.processes import map_threads
 from pipeline.core.progress import Progress
-from pipeline.dataset.ingest import Picture, Tally, shown, take_in
+from pipeline.dataset.ingest import IngestedImage, Tally, ingest_image, utf8_name
 from pipeline.dataset.paths import downloads_folder, report_path, samples_path
 from pipeline.dataset.rejected import write_rejected
 from pipeline.dataset.samples import writing_samples
@@ -25,7 +25,7 @@ from pipeline.folder.scan import Entry, listed
 BYTES_A_PIXEL = 8  # of the largest file that is opened: 16 bits in four channels, uncompressed
 
 
-def read(path: Path, params: Folder) -> Picture | Rejected:
+def read(path: Path, params: Folder) -> IngestedImage | Rejected:
     """Read a file and bring it to the form of the samples, or say why it has none."""
     try:
         if path.stat().st_size > BYTES_A_PIXEL * params.max_pixels:
@@ -35,7 +35,9 @@ def read(path: Path, params: Folder) -> Picture | Rejected:
         return Rejected("missing", "no such file")
     except (OSError, ValueError) as error:  # no permission, a name that no file can have
         return Rejected("unreadable", str(error))
-    return take_in(data, params.max_side, min_side=params.min_side, max_pixels=params.max_pixels)
+    return ingest_image(
+        data, params.max_side, min_side=params.min_side, max_pixels=params.max_pixels
+    )
 
 
 @dataclass
@@ -46,10 +48,10 @@ class OwnPictures(Tally):
     groups: set[str] = field(default_factory=set)
     official_parts: Counter[str] = field(default_factory=Counter)
 
-    def take(self, entry: Entry, picture: Picture | Rejected) -> dict[str, Any] | None:
+    def take(self, entry: Entry, picture: IngestedImage | Rejected) -> dict[str, Any] | None:
         """Return the sample's row, None for a picture that is rejected."""
         if isinstance(picture, Rejected):
-            self.reject(entry.sample_id, entry.label, picture, shown(entry.place))
+            self.reject(entry.sample_id, entry.label, picture, utf8_name(entry.place))
             return None
         row = {"label": entry.label, "label_name": entry.label, **entry.said}
         self.groups |= {entry.said["group"]} if "group" in entry.said else set()
@@ -85,7 +87,7 @@ def main(dataset: str) -> None:
     urls = {entry.place for entry in entries if entry.is_url and not entry.refused}
     refused = downloads.fetch(urls)
 
-    def picture_of(entry: Entry) -> Picture | Rejected:
+    def picture_of(entry: Entry) -> IngestedImage | Rejected:
         if why := entry.refused or refused.get(entry.place):
             return why
         place = Path(chosen.path) / entry.place
@@ -96,7 +98,7 @@ def main(dataset: str) -> None:
         writing_samples(samples_path(dataset)) as writer,
         Progress("folder", len(entries)) as progress,
     ):
-        pictures = in_order(picture_of, entries, os.cpu_count() or 1)
+        pictures = map_threads(picture_of, entries, os.cpu_count() or 1)
         for entry, picture in zip(entries, pictures, strict=True):
             if row := own.take(entry, picture):
                 writer.add(row)

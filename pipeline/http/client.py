@@ -117,24 +117,24 @@ class GuardedSession(requests.Session):
         self.dialler.cut()
 
 
-class Manners(Protocol):
+class Politeness(Protocol):
     """What a polite visitor asks before and after every request."""
 
     def turn(self, url: str) -> AbstractContextManager[None]:
         """Wait for this host's turn and hold it; raise Rejected where we are not welcome."""
 
-    def judge(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+    def check_response(self, url: str, status: int, headers: Mapping[str, str]) -> None:
         """Raise Rejected where a response says that it is not for us."""
 
 
-class NoManners:
+class NoPoliteness:
     """For hosts that are ours, or asked for a single file."""
 
     def turn(self, url: str) -> AbstractContextManager[None]:
         """Go ahead."""
         return nullcontext()
 
-    def judge(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+    def check_response(self, url: str, status: int, headers: Mapping[str, str]) -> None:
         """Take it."""
 
 
@@ -186,7 +186,7 @@ def get(
     *,
     headers: Mapping[str, str] | None = None,
     into: IO[bytes] | None = None,
-    manners: Manners | None = None,
+    politeness: Politeness | None = None,
     stop: threading.Event | None = None,
     on_retry: Callable[[Rejected, float], None] | None = None,
 ) -> Fetched:
@@ -203,7 +203,9 @@ def get(
         sink.seek(0)
         sink.truncate()
         try:
-            return _get_once(session, url, limits, headers, sink, manners=manners or NoManners())
+            return _get_once(
+                session, url, limits, headers, sink, politeness=politeness or NoPoliteness()
+            )
         except Rejected as refusal:
             wait = limits.backoff_s * 2**attempt * random.uniform(0.5, 1.0)
             asked = refusal.retry_after_s if isinstance(refusal, HttpRejected) else None
@@ -226,20 +228,22 @@ def _get_once(
     headers: Mapping[str, str] | None,
     sink: IO[bytes],
     *,
-    manners: Manners,
+    politeness: Politeness,
 ) -> Fetched:
     left_s = limits.timeout_s  # of all hops together; waiting for a host's turn is not counted
     for _ in range(limits.redirects + 1):
         with (
-            manners.turn(url),
+            politeness.turn(url),
             _timed() as spent,
-            opened(session, url, left_s, connect_s=limits.connect_s, headers=headers) as response,
+            open_response(
+                session, url, left_s, connect_s=limits.connect_s, headers=headers
+            ) as response,
         ):
             if response.status_code in REDIRECTS and "Location" in response.headers:
                 url = urljoin(url, _location(response))
                 left_s -= spent()
                 continue
-            manners.judge(url, response.status_code, response.headers)
+            politeness.check_response(url, response.status_code, response.headers)
             if response.status_code != 200:
                 reason = f"http-{response.status_code}"
                 raise HttpRejected(reason, response.reason or "", url, response)
@@ -250,7 +254,7 @@ def _get_once(
 
 
 @contextmanager
-def opened(
+def open_response(
     session: GuardedSession,
     url: str,
     timeout_s: float,

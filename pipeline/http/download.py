@@ -21,7 +21,7 @@ from pipeline import __version__
 from pipeline.core.errors import PipelineError, Rejected
 from pipeline.core.files import sha256_of
 from pipeline.core.progress import Progress
-from pipeline.http.client import REDIRECTS, RETRIED, GuardedSession, HttpRejected, opened
+from pipeline.http.client import REDIRECTS, RETRIED, GuardedSession, HttpRejected, open_response
 from pipeline.http.resume import Part, validator_of
 
 CHUNK = 1 << 18
@@ -175,7 +175,9 @@ def _receive(session: GuardedSession, source: str, part: Part, bounds: Bounds) -
     for _ in range(MAX_REDIRECTS + 1):
         if bounds.sha256 is None and urlsplit(url).scheme == "http":
             _say(f"warning: {url} is plain http and no sha256 is set: anyone between could swap it")
-        with opened(session, url, bounds.timeout_s, headers=headers, silence_only=True) as response:
+        with open_response(
+            session, url, bounds.timeout_s, headers=headers, silence_only=True
+        ) as response:
             if response.status_code in REDIRECTS and "Location" in response.headers:
                 url = urljoin(url, response.headers["Location"])
                 continue

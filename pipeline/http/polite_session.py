@@ -1,4 +1,4 @@
-"""A visitor: a guarded session with the caps, the patience and the manners of params.yaml."""
+"""A visitor: a guarded session with the caps, the patience and the politeness of params.yaml."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Self
 from pipeline import __version__
 from pipeline.core.params import Crawl
 from pipeline.http.client import GuardedSession, Limits, get
-from pipeline.http.robots import HostManners
+from pipeline.http.robots import HostPoliteness
 
 
-class Visitor:
+class PoliteSession:
     """Asks hosts for files as the section `crawl` says; `stop` ends every wait of its own."""
 
     def __init__(self, params: Crawl) -> None:
@@ -31,7 +31,7 @@ class Visitor:
             backoff_s=params.backoff_s,
             max_wait_s=params.max_wait_s,
         )
-        self.manners = HostManners(
+        self.politeness = HostPoliteness(
             self.session,
             self.limits,
             robots=params.robots,
@@ -41,7 +41,7 @@ class Visitor:
             stop=self.stop,
         )
         # An engine is asked what it is there to be asked; robots.txt is for what it links to.
-        self.engine_manners = HostManners(
+        self.engine_politeness = HostPoliteness(
             self.session,
             self.limits,
             robots=False,
@@ -53,9 +53,9 @@ class Visitor:
 
     def get(self, url: str) -> bytes:
         """Return what lies at a URL; raise Rejected with a reason."""
-        return get(self.session, url, self.limits, manners=self.manners, stop=self.stop).body
+        return get(self.session, url, self.limits, politeness=self.politeness, stop=self.stop).body
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """End every request and every wait under way; safe from any thread."""
         self.stop.set()
         self.session.cut()

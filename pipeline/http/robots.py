@@ -32,8 +32,8 @@ class _Host:
     free_at: float = 0.0  # when the next request may start
 
 
-class HostManners:
-    """Manners towards every image host: robots.txt, few requests at once, a pause between them.
+class HostPoliteness:
+    """Politeness towards every image host: robots.txt, few requests at once, a pause between them.
 
     `robots=False` asks for no robots.txt and `opt_out=False` reads no opt-out headers.
     """
@@ -120,7 +120,7 @@ class HostManners:
         if self.stop.wait(max(0.0, start - now)):
             raise Rejected("stopped")
 
-    def judge(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+    def check_response(self, url: str, status: int, headers: Mapping[str, str]) -> None:
         """Raise Rejected (opt-out) where the headers say no; remember a Retry-After for the host.
 
         X-Robots-Tag as Google documents it, with noai and noimageai; TDM-Reservation as the W3C

@@ -85,7 +85,9 @@ class ImageInfo:
 
 
 @contextmanager
-def opened(data: bytes, min_side: int, max_pixels: int) -> Iterator[tuple[Image.Image, ImageInfo]]:
+def open_checked(
+    data: bytes, min_side: int, max_pixels: int
+) -> Iterator[tuple[Image.Image, ImageInfo]]:
     """Give a picture whose header has been judged, and room to decode it."""
     if not data:
         raise Rejected("empty", "no bytes")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from pipeline.core.errors import Rejected
-from pipeline.images.decode import EXTENSIONS, FORMATS, MAX_PIXELS, ImageInfo, load, opened
+from pipeline.images.decode import EXTENSIONS, FORMATS, MAX_PIXELS, ImageInfo, load, open_checked
 
 __all__ = [
     "EXTENSIONS",
@@ -68,7 +68,7 @@ def verify(data: bytes, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> I
     Raises Rejected: empty, not-an-image, format, too-many-pixels, truncated, too-small. Size is
     judged from the header, before anything is decoded. Safe with threads.
     """
-    with opened(data, min_side, max_pixels) as (image, info):
+    with open_checked(data, min_side, max_pixels) as (image, info):
         _decode_only(image)
     return info
 
@@ -81,7 +81,7 @@ def normalise(
     A JPEG or PNG that is so already keeps its bytes. What is lossless and keeps its size becomes
     PNG, all else JPEG. Alpha lies over white, and 16 bits become 8. Raises Rejected like `verify`.
     """
-    with opened(data, min_side, max_pixels) as (image, info):
+    with open_checked(data, min_side, max_pixels) as (image, info):
         if _is_normal(image, info, max_side):
             _decode_only(image)
             return Normalised(data, info.format, info.width, info.height, info, ())
@@ -108,7 +108,7 @@ def normalise(
 
 def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the (first) picture of a file upright and in RGB. Raises Rejected like `verify`."""
-    with opened(data, 1, max_pixels) as (image, info):
+    with open_checked(data, 1, max_pixels) as (image, info):
         plain = flatten(load(image), info, []).convert("RGB")
         turn = _turn(image)
         return plain if turn is None else plain.transpose(turn)

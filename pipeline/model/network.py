@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import read_json, write_json
 from pipeline.dataset.labels import ClassName
-from pipeline.dataset.pen_settings import Drawing
+from pipeline.dataset.pen_settings import PenSettings
 from pipeline.model.inputs import Pixels, View
 from pipeline.model.small_convs import SmallMaps
 
@@ -108,7 +108,7 @@ class Card:
     std: tuple[float, ...]
     tta: tuple[tuple[float, ...], ...] = ()  # windows, 2 x 3 each, that are averaged; (): plain
     temperature: float = 1.0  # divides the logits; fitted on the validation part
-    drawing: Drawing | None = None  # how pen files become pictures for it; None: they do not
+    drawing: PenSettings | None = None  # how pen files become pictures for it; None: they do not
     made: dict[str, Any] = field(default_factory=dict)  # data, versions, seed, metrics
 
 
@@ -134,7 +134,7 @@ def load_model(folder: Path) -> tuple[nn.Sequential, Card]:
         drawing = values.pop("drawing", None)
         card = Card(
             classes=classes,
-            drawing=None if drawing is None else Drawing(**drawing),
+            drawing=None if drawing is None else PenSettings(**drawing),
             view=View(**values.pop("view")),
             mean=tuple(values.pop("mean")),
             std=tuple(values.pop("std")),

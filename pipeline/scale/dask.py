@@ -61,7 +61,9 @@ class Cluster:
         finally:
             shards.clear(url)
 
-    def each(self, function: Callable[..., Out], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Out]:
+    def map_jobs(
+        self, function: Callable[..., Out], jobs: Iterable[tuple[Any, ...]]
+    ) -> Iterator[Out]:
         """Call `function` with each job's arguments on a worker; give results in the jobs' order.
 
         Holds few jobs and results at a time. A job that loses its worker runs again on another.
@@ -80,7 +82,7 @@ class Cluster:
             self.client.cancel(list(ahead))
 
     def result(self, future: Any) -> Any:
-        """Wait for one future; see `each`."""
+        """Wait for one future; see `map_jobs`."""
         from distributed import KilledWorker
 
         while True:
@@ -125,7 +127,7 @@ def workers(compute: Compute) -> Iterator[Cluster | None]:
         shards.check(compute.storage)
     with ExitStack() as stack:
         if compute.scheduler is None:
-            client = stack.enter_context(started(compute.workers))
+            client = stack.enter_context(local_cluster(compute.workers))
         else:
             try:
                 client = stack.enter_context(Client(compute.scheduler, timeout=PATIENCE_S))
@@ -137,7 +139,7 @@ def workers(compute: Compute) -> Iterator[Cluster | None]:
 
 
 @contextmanager
-def started(count: int) -> Iterator[Client]:
+def local_cluster(count: int) -> Iterator[Client]:
     """Give a client of `count` worker processes, started on this machine for the block."""
     import dask
     from distributed import Client, LocalCluster

@@ -52,7 +52,7 @@ def write_shard(shard: str, table: pa.Table) -> None:
 
 
 @contextmanager
-def opened(file: str) -> Iterator[pq.ParquetFile]:
+def open_parquet(file: str) -> Iterator[pq.ParquetFile]:
     """Give a shard, or any Parquet file, to read parts of. Raises PipelineError when it is none."""
     with _store(file) as (system, path):
         stream = system.open(path, "rb")
@@ -66,7 +66,7 @@ def opened(file: str) -> Iterator[pq.ParquetFile]:
 
 def read_shard(shard: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the rows of a shard, all columns or the named ones."""
-    with opened(shard) as file:
+    with open_parquet(shard) as file:
         return file.read(columns)
 
 

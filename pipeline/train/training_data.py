@@ -14,9 +14,9 @@ from torch import nn
 import pipeline
 from pipeline.core.params import Augment, Train
 from pipeline.dataset.labels import NAME_COLUMNS, class_names
-from pipeline.dataset.pen_settings import drawing_of
+from pipeline.dataset.pen_settings import read_pen_settings
 from pipeline.dataset.samples import read_samples
-from pipeline.dataset.split_table import Part, classes_to_learn, places, read_parts
+from pipeline.dataset.split_table import Part, classes_to_learn, label_indices, read_parts
 from pipeline.model.device import Compute
 from pipeline.model.inputs import Pictures, Pixels, View, read_pictures
 from pipeline.model.network import IMAGENET, Card, build, load_body
@@ -76,7 +76,7 @@ def read_task(
         parts,
         labels,
         pictures,
-        {name: places(parts[name].labels, labels) for name in pictures},
+        {name: label_indices(parts[name].labels, labels) for name in pictures},
         network,
         Card(
             class_names(read_samples(dataset, NAME_COLUMNS)).of(labels),
@@ -84,7 +84,7 @@ def read_task(
             mean,
             std,
             tta=fixed_views(params.augment) if params.tta else (),
-            drawing=drawing_of(dataset),
+            drawing=read_pen_settings(dataset),
         ),
         None if weights is None else weights.sha256,
     )

@@ -36,7 +36,7 @@ from pipeline.convert.hp_archive import walk  # noqa: E402
 from pipeline.convert.render import Outline, Renderer  # noqa: E402
 from pipeline.convert.stage import Intake  # noqa: E402
 from pipeline.convert.stage import convert as run  # noqa: E402
-from pipeline.dataset.pen_settings import Drawing  # noqa: E402
+from pipeline.dataset.pen_settings import PenSettings  # noqa: E402
 from pipeline.images.bitmap import Bitmap, encode_tiff  # noqa: E402
 from tests.archiving import Member, write_archive  # noqa: E402
 from tests.pens import pen_file  # noqa: E402
@@ -57,7 +57,9 @@ def convert(path: Path) -> int:
     path = path.resolve()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        samples: int = run("set", Intake({"train": path}, class_table(TAMIL)), Drawing())["samples"]
+        samples: int = run("set", Intake({"train": path}, class_table(TAMIL)), PenSettings())[
+            "samples"
+        ]
         os.chdir(ROOT)
     return samples
 

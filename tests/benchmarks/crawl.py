@@ -181,7 +181,7 @@ def kalai(urls: Sequence[str], threads: int, folder: Path, **changes: Any) -> di
     from pipeline.crawl.engines import UrlList
     from pipeline.crawl.search import Stream
     from pipeline.dataset.ledger import Ledger
-    from pipeline.http.polite_session import Visitor
+    from pipeline.http.polite_session import PoliteSession
 
     (folder / "urls.txt").write_text("\n".join(urls))
     allowed = sorted({url.split("/")[2] for url in urls})
@@ -195,17 +195,17 @@ def kalai(urls: Sequence[str], threads: int, folder: Path, **changes: Any) -> di
         allow_hosts=allowed,
         **changes,
     )
-    with Ledger(folder / "kalai") as ledger, Visitor(params) as visitor:
+    with Ledger(folder / "kalai") as ledger, PoliteSession(params) as polite:
         crawl = Crawl(
             "benchmark",
             ledger,
-            visitor.session,
+            polite.session,
             wanted=wanted,
             threads=threads,
             rules=Rules(params.min_side, params.max_pixels, params.max_bytes),
-            limits=visitor.limits,
-            manners=visitor.manners,
-            stopping=visitor.stop,
+            limits=polite.limits,
+            politeness=polite.politeness,
+            stopping=polite.stop,
         )
         crawl.run([Stream(UrlList(), str(folder / "urls.txt"))])
         return ledger.report(wanted)

@@ -73,7 +73,7 @@ def compare(dataset: str, folds: int) -> None:
     from pipeline.core.params import load_params, section
     from pipeline.dataset.decisions import read_decisions
     from pipeline.dataset.paths import dataset_folder
-    from pipeline.dataset.split_table import places, read_parts
+    from pipeline.dataset.split_table import label_indices, read_parts
     from pipeline.model.device import pick_device
     from pipeline.model.inputs import read_pictures
     from pipeline.model.metrics import losses, softmax
@@ -83,7 +83,7 @@ def compare(dataset: str, folds: int) -> None:
     parts, params = read_parts(dataset), load_params()
     part = pool([parts["train"], parts["valid"]])
     labels = sorted(set(part.labels))
-    actual = places(part.labels, labels)
+    actual = label_indices(part.labels, labels)
     said = read_decisions(folder / "decisions.csv")
     wrong = {each.content_id for each in said if each.reason == "planted"}
     planted = np.isin(part.content_ids, list(wrong))

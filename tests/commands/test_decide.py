@@ -15,14 +15,14 @@ from pipeline.commands.decide import main
 from pipeline.dataset.decisions import (
     MAX_REASON,
     Decision,
+    active_decisions,
     append_decisions,
-    plain,
+    current_user,
     read_decisions,
-    standing,
+    safe_line,
     steps,
     undo,
     verdicts,
-    who,
 )
 from tests.tables import content, sample, write
 
@@ -138,14 +138,14 @@ def test_one_thing_at_a_time(birds: Path) -> None:
 def test_who_decides_is_said_though_git_knows_nobody(
     birds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert who() == "Anna <anna@example.org>"
+    assert current_user() == "Anna <anna@example.org>"
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, "/dev/null")
     subprocess.run(["git", "config", "--remove-section", "user"], check=True)
     monkeypatch.setenv("LOGNAME", "ben")
-    assert who() == "ben"
+    assert current_user() == "ben"
     monkeypatch.setenv("PATH", "")
-    assert who() == "ben"
+    assert current_user() == "ben"
 
 
 ACTIONS = st.tuples(st.sampled_from(["keep", "delete", "keeper"]), st.integers(0, 3))
@@ -168,10 +168,10 @@ def test_undoing_steps_leaves_what_was_before_them(
     decisions = made(groups)
     done = steps(decisions)
     assert len(done) == len(groups)
-    assert standing(decisions) == decisions
+    assert active_decisions(decisions) == decisions
     left = len(groups) - count
     after = [*decisions, *undo(done[left:], TIME, "")]
-    assert standing(after) == made(groups[:left])
+    assert active_decisions(after) == made(groups[:left])
     assert verdicts(after) == verdicts(made(groups[:left]))
 
 
@@ -179,10 +179,10 @@ def test_undoing_steps_leaves_what_was_before_them(
 def test_a_reason_is_one_line_and_no_formula(text: str) -> None:
     if len(" ".join(text.split())) > MAX_REASON:
         return
-    said = plain(text)
+    said = safe_line(text)
     assert not said.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert said.split() == said.split(" ") or not said
-    assert plain(said) == said
+    assert safe_line(said) == said
 
 
 def test_a_file_that_moved_meanwhile_is_said(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.commands.predict import main
 from pipeline.convert.letters import draw_pen
 from pipeline.dataset.labels import ClassName
-from pipeline.dataset.pen_settings import Drawing
+from pipeline.dataset.pen_settings import PenSettings
 from pipeline.model.inputs import View
 from pipeline.model.network import Card, build, save_model
 from tests.pens import pen_file
@@ -125,7 +125,7 @@ def test_ink_of_any_paper_size_is_seen_alike(project: Project) -> None:
 def test_a_pen_file_is_drawn_as_what_the_model_learned_from(project: Project) -> None:
     root, pen = project(), pen_file("0 0 0, 900 40 1, 950 800 2", "300 500 3")
     (root / "pen.txt").write_bytes(pen)
-    for drawing in (Drawing(), Drawing(dpi=100, pen_width=6)):
+    for drawing in (PenSettings(), PenSettings(dpi=100, pen_width=6)):
         torch.manual_seed(0)
         card = Card(CLASSES, INK, (0.1,), (0.3,), drawing=drawing)
         save_model(root / "data" / "letters" / "model", build(3, channels=1), card)

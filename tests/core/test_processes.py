@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import PipelineError, Rejected
-from pipeline.core.processes import batched, in_order, in_processes
+from pipeline.core.processes import batched, map_processes, map_threads
 
 
 def test_threads_keep_the_order_and_hold_little() -> None:
@@ -35,7 +35,7 @@ def test_threads_keep_the_order_and_hold_little() -> None:
             taken = number
             yield number
 
-    for number in in_order(work, items(), 4):
+    for number in map_threads(work, items(), 4):
         assert taken - number <= 4 * 4 + 1
     assert number == 199
     assert 1 < most <= 4
@@ -46,7 +46,7 @@ def test_threads_keep_the_order_and_hold_little() -> None:
         return number
 
     with pytest.raises(ValueError, match="five"):
-        list(in_order(fail, range(100), 4))
+        list(map_threads(fail, range(100), 4))
 
 
 def numbered(number: int) -> tuple[int, int]:
@@ -64,7 +64,7 @@ def refuse(number: int) -> int:
 
 
 def test_processes_keep_the_order() -> None:
-    results = list(in_processes(numbered, range(40), 2))
+    results = list(map_processes(numbered, range(40), 2))
     assert [number for number, _ in results] == list(range(40))
     pids = {pid for _, pid in results}
     assert 1 <= len(pids) <= 2 and os.getpid() not in pids
@@ -72,9 +72,9 @@ def test_processes_keep_the_order() -> None:
 
 def test_a_process_that_dies_and_a_verdict_in_one_are_heard_here() -> None:
     with pytest.raises(PipelineError, match="a process at work died"):
-        list(in_processes(fall, range(10), 2))
+        list(map_processes(fall, range(10), 2))
     with pytest.raises(Rejected) as verdict:
-        list(in_processes(refuse, range(10), 2))
+        list(map_processes(refuse, range(10), 2))
     assert (verdict.value.reason, verdict.value.detail) == ("truncated", "at 0")
     assert str(verdict.value) == "truncated: at 0"
 

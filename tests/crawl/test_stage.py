@@ -34,7 +34,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.core import progress
 from pipeline.crawl import stage as crawl
-from pipeline.dataset.ledger import PASSING, Attempt, read_ledger
+from pipeline.dataset.ledger import TRANSIENT, Attempt, read_ledger
 from tests.conftest import ROOT
 from tests.loopback import (
     Answer,
@@ -95,7 +95,7 @@ class World:
         ]
         return self.urls[query]
 
-    def in_order(self, attempts: list[Attempt]) -> list[Attempt]:
+    def map_threads(self, attempts: list[Attempt]) -> list[Attempt]:
         """Sort attempts as their pictures were asked for (stored they are as it happens)."""
         asked = [self.web.url + path for _, path, _ in self.web.requests]
         return sorted(attempts, key=lambda attempt: asked.index(attempt.source_url))
@@ -213,7 +213,7 @@ def test_a_line_says_all_that_is_known(world: World, run: Callable[..., Crawled]
     world.web.answers["/img/0.jpg"] = redirect("/img/elsewhere.jpg")
     world.web.serve("/img/elsewhere.jpg", picture(0), Content_Type="image/jpeg")
     crawled = run(max_images=3, threads=1)
-    asked = world.in_order(crawled.attempts)
+    asked = world.map_threads(crawled.attempts)
     first = asked[0]
     data = picture(0)
     assert asdict(first) == {
@@ -282,7 +282,7 @@ def test_queries_take_turns(world: World, run: Callable[..., Crawled]) -> None:
         ]
     world.urls["three"][5:] = world.urls["one"][:5]  # found by two queries: asked for once
     crawled = run(queries=["one", "two", "three"], max_images=15, threads=1)
-    asked = world.in_order(crawled.attempts)
+    asked = world.map_threads(crawled.attempts)
     places = [(attempt.query, attempt.rank) for attempt in asked]
     assert places == [(query, rank) for rank in range(1, 6) for query in ("one", "two", "three")]
 
@@ -526,7 +526,7 @@ def test_a_refused_picture_is_a_line_with_a_reason(
     assert (refused.source_url, refused.rank, refused.reason) == (url, 2, reason)
     assert crawled.report["refused"] == {reason: 1}
     assert world.web.hits["/img/faulty.jpg"] == requests
-    assert len(crawled.outcomes("retry")) == max(0, requests - 1) * (reason in PASSING)
+    assert len(crawled.outcomes("retry")) == max(0, requests - 1) * (reason in TRANSIENT)
     assert f"refused 1 ({reason} 1)" in crawled.output.splitlines()[-1]
 
 
@@ -971,7 +971,7 @@ def test_engines_take_turns_and_say_the_licence(world: World, run: Callable[...,
     world.holds(10)
     world.web.answers["/v1/images/"] = openverse(world, 6)
     crawled = run(engines=["bing", "openverse"], max_images=8, threads=1)
-    asked = world.in_order(crawled.attempts)
+    asked = world.map_threads(crawled.attempts)
     places = [(attempt.engine, attempt.rank) for attempt in asked]
     assert places == [(engine, rank) for rank in range(1, 5) for engine in ("bing", "openverse")]
     second = asked[3]
@@ -1045,7 +1045,7 @@ def test_a_list_of_urls(world: World, run: Callable[..., Crawled], tmp_path: Pat
         "title,url,licence,creator\n" + "".join(f"x,{url},by,A. Person\n" for url in urls)
     )
     crawled = run(engines_of_it=["urls"], urls="list.csv", max_images=10, threads=1)
-    asked = world.in_order(crawled.attempts)
+    asked = world.map_threads(crawled.attempts)
     assert [attempt.source_url for attempt in asked] == urls[:10]
     assert crawled.report["licences"] == {"by": 10}
     assert not world.queries

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.core.errors import Rejected
-from pipeline.dataset.ingest import Picture, Tally, picture_files, shown, take_in
+from pipeline.dataset.ingest import IngestedImage, Tally, image_files, ingest_image, utf8_name
 from pipeline.dataset.samples import COLUMNS
 from pipeline.images.normalise import content_id, verify
 from tests.images.test_normalise import drawn, encoded
@@ -14,8 +14,8 @@ from tests.images.test_normalise import drawn, encoded
 
 def test_a_picture_brings_the_columns_of_the_border_that_are_its_own() -> None:
     data = encoded(drawn(300, 200), "TIFF")
-    picture = take_in(data, 150)
-    assert isinstance(picture, Picture)
+    picture = ingest_image(data, 150)
+    assert isinstance(picture, IngestedImage)
     row = picture.columns("birds/a.tif", ["found later"])
     assert set(row) <= set(COLUMNS)
     assert row["content_id"] == content_id(data)
@@ -29,16 +29,16 @@ def test_a_picture_brings_the_columns_of_the_border_that_are_its_own() -> None:
 
 def test_a_name_that_says_the_format_stays() -> None:
     data = encoded(drawn(30, 20), "PNG")
-    picture = take_in(data, 150)
-    assert isinstance(picture, Picture)
+    picture = ingest_image(data, 150)
+    assert isinstance(picture, IngestedImage)
     row = picture.columns("birds/a.png")
     assert row["image"] == {"bytes": data, "path": "birds/a.png"}
     assert row["notes"] is None
 
 
 def test_a_verdict_is_returned_with_its_reason() -> None:
-    assert str(take_in(b"<html>", 150)).startswith("not-an-image")
-    small = take_in(encoded(drawn(30, 20), "PNG"), 150, min_side=25)
+    assert str(ingest_image(b"<html>", 150)).startswith("not-an-image")
+    small = ingest_image(encoded(drawn(30, 20), "PNG"), 150, min_side=25)
     assert isinstance(small, Rejected)
     assert small.reason == "too-small"
 
@@ -63,9 +63,9 @@ def test_hidden_files_are_none_of_ours(tmp_path: Path) -> None:
     for name in ("b/2.jpg", "a.jpg", ".DS_Store", ".trash/c.jpg", "b/._2.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    names = [str(path.relative_to(tmp_path)) for path in picture_files(tmp_path)]
+    names = [str(path.relative_to(tmp_path)) for path in image_files(tmp_path)]
     assert names == ["a.jpg", "b/2.jpg"]
 
 
 def test_a_name_in_another_encoding_is_shown() -> None:
-    assert shown(Path(os.fsdecode(b"T\xe4nzerin.jpg"))) == "T\ufffdnzerin.jpg"
+    assert utf8_name(Path(os.fsdecode(b"T\xe4nzerin.jpg"))) == "T\ufffdnzerin.jpg"

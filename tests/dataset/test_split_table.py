@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import PipelineError
-from pipeline.dataset.split_table import classes_to_learn, places, read_parts
+from pipeline.dataset.split_table import classes_to_learn, label_indices, read_parts
 from tests.worlds import write_world
 
 Project = Callable[..., Path]
@@ -24,8 +24,8 @@ def test_parts_are_read_in_order_and_what_is_out_is_left_out(project: Project) -
 
 
 def test_places_are_those_among_the_labels() -> None:
-    assert places(["b", "a", "b"], ["a", "b"]).tolist() == [1, 0, 1]
-    assert places([], ["a"]).shape == (0,)
+    assert label_indices(["b", "a", "b"], ["a", "b"]).tolist() == [1, 0, 1]
+    assert label_indices([], ["a"]).shape == (0,)
 
 
 def test_a_split_that_is_missing_or_of_another_shape_is_one_line(project: Project) -> None:

@@ -20,7 +20,7 @@ from pipeline.core.errors import PipelineError, Rejected
 from pipeline.core.files import read_json
 from pipeline.dataset.contents import contents_of
 from pipeline.dataset.dedupe_result import SCHEMA
-from pipeline.dataset.ingest import picture_files, take_in
+from pipeline.dataset.ingest import image_files, ingest_image
 from pipeline.dataset.pairs_table import Edges, Pairs, pairs_table, read_edges, write_pairs
 from pipeline.dataset.paths import dataset_folder, samples_path
 from pipeline.dedupe import hash_cache
@@ -276,8 +276,8 @@ def test_real_photos_by_their_published_numbers(project: Callable[..., Path], sh
     """The 519 photos of four classes, against hashes of a full decode compared one by one."""
     project()
     rows = []
-    for path in picture_files(shared / "dances"):
-        taken = take_in(path.read_bytes(), 512)
+    for path in image_files(shared / "dances"):
+        taken = ingest_image(path.read_bytes(), 512)
         assert not isinstance(taken, Exception)
         label = path.parent.name
         columns = taken.columns(f"{label}/{path.name}")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import Rejected
-from pipeline.http.client import Fetched, GuardedSession, HttpRejected, Limits, get, opened
+from pipeline.http.client import Fetched, GuardedSession, HttpRejected, Limits, get, open_response
 from pipeline.http.guard import is_public
 from tests.loopback import Exchange, Server, drip, hang, in_turn, redirect, reset, serving, status
 
@@ -464,11 +464,11 @@ def test_streaming_is_bounded_by_silence_alone(web: Server, session: GuardedSess
             time.sleep(0.15)
 
     web.answers["/a"] = slow
-    with opened(session, web.url + "/a", 0.4, silence_only=True) as response:
+    with open_response(session, web.url + "/a", 0.4, silence_only=True) as response:
         body = b"".join(iter(lambda: response.raw.read1(9), b""))
     assert body == b"x" * 9
     web.answers["/b"] = drip(HEAD + bytes(500))
-    with pytest.raises(Rejected, match="timeout"), opened(session, web.url + "/b", 0.2):
+    with pytest.raises(Rejected, match="timeout"), open_response(session, web.url + "/b", 0.2):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Manners: robots.txt as RFC 9309 has it, opt-outs, and a host's right to rest."""
+"""Politeness: robots.txt as RFC 9309 has it, opt-outs, and a host's right to rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from pipeline.core.errors import Rejected
 from pipeline.core.params import Crawl, load_params
 from pipeline.http.client import GuardedSession, Limits, get
-from pipeline.http.robots import HostManners, directives
+from pipeline.http.robots import HostPoliteness, directives
 from tests.conftest import ROOT
 from tests.loopback import Answer, Server, hang, redirect, reset, serving, status
 
@@ -29,15 +29,15 @@ def web() -> Iterator[Server]:
 
 @pytest.fixture
 def visit(web: Server) -> Iterator[Callable[..., bytes]]:
-    """Give a function that fetches a path with manners."""
+    """Give a function that fetches a path with politeness."""
     with GuardedSession("kalai-test", [web.host]) as session:
-        made: dict[str, HostManners] = {}
+        made: dict[str, HostPoliteness] = {}
 
         def fetch(path: str, **options: Any) -> bytes:
-            manners = made.setdefault(
-                str(options), HostManners(session, QUICK, **({"delay_s": 0.0} | options))
+            politeness = made.setdefault(
+                str(options), HostPoliteness(session, QUICK, **({"delay_s": 0.0} | options))
             )
-            return get(session, web.url + path, QUICK, manners=manners).body
+            return get(session, web.url + path, QUICK, politeness=politeness).body
 
         yield fetch
 

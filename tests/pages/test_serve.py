@@ -35,7 +35,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from pipeline.convert.hp_archive import Letter
 from pipeline.convert.letters import convert_letters, draw_pen
 from pipeline.core.errors import Rejected
-from pipeline.dataset.pen_settings import Drawing
+from pipeline.dataset.pen_settings import PenSettings
 from pipeline.model.inputs import decode
 from pipeline.model.metrics import softmax
 from pipeline.model.network import predict_logits
@@ -82,7 +82,7 @@ def test_strokes_of_a_known_resolution_are_drawn_as_convert_draws_them(
     client: httpx.Client, served: Mapping[str, Served]
 ) -> None:
     data = pen_file("0 0 0, 900 40 1, 950 800 2", "300 500 3")
-    row = convert_letters(Drawing(), [Letter("1", "disc", None, None, "", data)]).columns
+    row = convert_letters(PenSettings(), [Letter("1", "disc", None, None, "", data)]).columns
     strokes = [[[0, 0], [900, 40], [950, 800]], [[300, 500]]]
     answer = ask(client, strokes, points_per_inch=2500).json()
     assert answer["content_id"] == row["content_id"][0]
@@ -114,7 +114,7 @@ def test_a_letter_of_no_resolution_is_alike_wherever_and_however_large_it_is_wri
 ) -> None:
     points = np.concatenate([np.array(stroke) for stroke in strokes])
     assume((points.max(0) > points.min(0)).any())
-    pen = Pen(Drawing(), 0.5)
+    pen = Pen(PenSettings(), 0.5)
     plain = pen.draw(strokes, None)
     moved = pen.draw([[[px * scale + x, py * scale + y] for px, py in s] for s in strokes], None)
     assert moved.content_id == plain.content_id
@@ -129,21 +129,21 @@ def test_a_letter_written_at_the_usual_size_needs_no_resolution(
     points = np.concatenate([np.array(stroke) for stroke in strokes])
     extent = float((points.max(0) - points.min(0)).max())
     assume(extent > 0)
-    pen = Pen(Drawing(), 0.5)
+    pen = Pen(PenSettings(), 0.5)
     assert pen.draw(strokes, None).content_id == pen.draw(strokes, extent / 0.5).content_id
 
 
 def test_the_usual_size_is_the_median_of_the_samples() -> None:
     sizes = np.array([[60, 20], [30, 110], [35, 40]])
-    assert Pen.of_samples(Drawing(), sizes).usual_in == 50 / 250
+    assert Pen.of_samples(PenSettings(), sizes).usual_in == 50 / 250
     for none in (None, sizes[:0]):
-        assert Pen.of_samples(Drawing(), none).usual_in == 0.5
+        assert Pen.of_samples(PenSettings(), none).usual_in == 0.5
 
 
 def test_dots_alone_are_drawn() -> None:
-    assert Pen(Drawing()).draw([[[7, 7]]], None).has_ink
+    assert Pen(PenSettings()).draw([[[7, 7]]], None).has_ink
     with pytest.raises(Rejected, match="no-ink"):
-        Pen(Drawing()).draw([[]], None)
+        Pen(PenSettings()).draw([[]], None)
 
 
 def test_a_picture_gets_what_kalai_predict_gives_it(
@@ -208,7 +208,7 @@ def test_only_what_was_learned_from_is_shown(
 
 def test_a_pen_file_is_read_where_letters_were_drawn(client: httpx.Client) -> None:
     pen = pen_file("0 0 0, 900 40 1, 950 800 2", "300 500 3")
-    drawn = draw_pen(pen, Drawing())
+    drawn = draw_pen(pen, PenSettings())
     by_pen, by_picture = (
         client.post("/api/letters/picture", content=data).json() for data in (pen, drawn)
     )
@@ -237,7 +237,7 @@ def test_a_model_alone_is_served_without_samples(project: Project) -> None:
     for name in ("samples.parquet", "split.csv"):
         (root / "data" / "letters" / name).unlink()
     alone = load("letters", torch.device("cpu"))
-    assert alone.pen == Pen(Drawing()) and not alone.samples and alone.right is None
+    assert alone.pen == Pen(PenSettings()) and not alone.samples and alone.right is None
 
 
 def test_nothing_is_unpickled(project: Project) -> None:

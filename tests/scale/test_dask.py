@@ -33,7 +33,7 @@ from pipeline.dedupe import on_dask as hash_shards
 from pipeline.dedupe import stage as dedupe
 from pipeline.dedupe.hamming import U64, near_values, plan_of
 from pipeline.scale import dask, shards
-from pipeline.scale.dask import Cluster, started, workers
+from pipeline.scale.dask import Cluster, local_cluster, workers
 from tests.archiving import write_archive
 from tests.collect.test_stage import picture, store, tell
 from tests.conftest import ROOT
@@ -68,7 +68,7 @@ def bucket() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def control(bucket: str) -> Iterator[Client]:
     """Give a client of two worker processes, which know of the bucket."""
-    with started(2) as client:
+    with local_cluster(2) as client:
         yield client
 
 
@@ -297,7 +297,7 @@ def test_results_come_in_the_order_of_jobs_and_few_are_held(control: Client) -> 
             yield (number,)
 
     ahead = []
-    for place, found in enumerate(Cluster(control).each(square_late, jobs())):
+    for place, found in enumerate(Cluster(control).map_jobs(square_late, jobs())):
         assert found == place * place
         ahead.append(len(drawn_jobs) - place)
     assert max(ahead) <= 2 * dask.AHEAD + 2
@@ -317,11 +317,11 @@ def reads(path: str) -> bytes:
 
 def test_what_goes_wrong_is_one_line(control: Client) -> None:
     with pytest.raises(PipelineError, match=r"^picture 7 is broken$"):
-        list(Cluster(control).each(fails, [(7,)]))
+        list(Cluster(control).map_jobs(fails, [(7,)]))
     with pytest.raises(PipelineError, match=r"a worker finds no /no/such; workers elsewhere need"):
-        list(Cluster(control).each(reads, [("/no/such",)]))
+        list(Cluster(control).map_jobs(reads, [("/no/such",)]))
     with pytest.raises(PipelineError, match=r"a job killed 4 workers, most often for want of"):
-        list(Cluster(control).each(fatal, [(1,)]))
+        list(Cluster(control).map_jobs(fatal, [(1,)]))
     both_back(control)
 
 

@@ -15,7 +15,7 @@ from pipeline.scale.shards import (
     check,
     clear,
     next_shard,
-    opened,
+    open_parquet,
     publish,
     read_shard,
     shard_at,
@@ -128,7 +128,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "part-000000.parquet").write_bytes(b"no")
     with (
         pytest.raises(PipelineError, match=r"part-000000.parquet: not a Parquet file"),
-        opened(shard_at(str(tmp_path), 0)),
+        open_parquet(shard_at(str(tmp_path), 0)),
     ):
         pass
     with pytest.raises(PipelineError, match=r"nowhere://x/part-0+.parquet: Protocol not known"):

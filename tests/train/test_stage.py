@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import read_json, sha256_of
 from pipeline.core.params import Train
-from pipeline.dataset.pen_settings import Drawing
-from pipeline.dataset.split_table import places, read_parts
+from pipeline.dataset.pen_settings import PenSettings
+from pipeline.dataset.split_table import label_indices, read_parts
 from pipeline.model.inputs import read_pictures
 from pipeline.model.metrics import losses, softmax
 from pipeline.model.network import ConcatPool, build, load_model, predict_logits
@@ -197,7 +197,7 @@ def test_what_is_validated_is_what_is_saved_and_an_average_where_it_is_asked_for
     part = read_parts("shapes")["valid"]
     pixels = read_pictures("shapes", "valid", part.sample_ids, card.view).pixels
     logits = predict_logits(network, pixels, card, torch.device("cpu"))
-    actual = places(part.labels, [known.label for known in card.classes])
+    actual = label_indices(part.labels, [known.label for known in card.classes])
     assert losses(softmax(logits), actual).mean() == pytest.approx(
         metrics["stage_2"]["valid_loss"], abs=1e-5
     )
@@ -269,7 +269,7 @@ def test_what_cannot_be_learned_is_one_line(
 
 def test_a_model_remembers_how_its_letters_were_drawn(project: Project) -> None:
     root = project()
-    drawing = Drawing(dpi=125, pen_width=3)
+    drawing = PenSettings(dpi=125, pen_width=3)
     write_world(root, "shapes", WORLD, about=drawing.metadata)
     run(root, frozen_epochs=0, unfrozen_epochs=1)
     assert load_model(root / "data" / "shapes" / "model")[1].drawing == drawing

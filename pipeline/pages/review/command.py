@@ -25,7 +25,7 @@ def main(dataset: str | None, port: int, *, no_browser: bool) -> None:
       kalai review
       kalai review tamil --port 8000 --no-browser
     """
-    from pipeline.dataset.decisions import who
+    from pipeline.dataset.decisions import current_user
     from pipeline.dataset.paths import known_datasets
     from pipeline.pages.local import serve
     from pipeline.pages.review.page import make_page
@@ -35,4 +35,4 @@ def main(dataset: str | None, port: int, *, no_browser: bool) -> None:
         raise unknown_dataset(dataset, names)
     if not names:
         raise PipelineError("this project has no dataset; add one with `kalai add-dataset`")
-    serve(make_page(names, who(), dataset), port, is_shown=not no_browser)
+    serve(make_page(names, current_user(), dataset), port, is_shown=not no_browser)

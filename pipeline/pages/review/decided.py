@@ -15,8 +15,8 @@ from pipeline.dataset.decisions import (
     append_decisions,
     by_action,
     now,
-    plain,
     read_decisions,
+    safe_line,
     steps,
     undo,
     verdicts,
@@ -77,7 +77,7 @@ class Decided:
             "verdicts": {content: told(known.verdicts.get(content)) for content in sorted(touched)},
             "pictures": len(known.verdicts),
             "by_action": by_action(known.verdicts),
-            "last": last and {"says": last.told(), "time": last.time, "who": last.who},
+            "last": last and {"says": last.summary(), "time": last.time, "who": last.who},
         }
 
     def add(self, said: Iterable[tuple[str, str, str, str]]) -> None:
@@ -87,7 +87,7 @@ class Decided:
         """
         time = now()
         new = [
-            Decision(time, content, action, label, plain(reason), self.who)
+            Decision(time, content, action, label, safe_line(reason), self.who)
             for content, action, label, reason in said
         ]
         append_decisions(self.path, new)
@@ -95,7 +95,8 @@ class Decided:
     def take_back(self, version: str) -> Step:
         """Undo the last step and return it.
 
-        Raises Moved where the file is not as it was at `version`, ValueError where there is none.
+        Raises DecisionsChanged if the file is not as it was at `version`,
+        ValueError if there is none.
         """
         known = self.known()
         if not known.steps:

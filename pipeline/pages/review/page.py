@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from pipeline.core.errors import Rejected
-from pipeline.dataset.decisions import Moved
+from pipeline.dataset.decisions import DecisionsChanged
 from pipeline.pages.answers import (
     PICTURE_ANSWER,
     TOKEN,
@@ -239,7 +239,7 @@ def decides(reviewed: Reviewed) -> APIRouter:
         """Take the last step back, if nobody has decided since `version`."""
         try:
             reviewed.decided.take_back(back.version)
-        except Moved as error:
+        except DecisionsChanged as error:
             raise HTTPException(409, "somebody has just decided: look again") from error
         except ValueError as error:
             raise HTTPException(422, str(error)) from error

@@ -16,7 +16,7 @@ from pipeline.commands.classify import model_input, top_classes
 from pipeline.core.files import read_json
 from pipeline.dataset.labels import ClassName
 from pipeline.dataset.paths import model_folder, report_path, samples_path, split_path
-from pipeline.dataset.pen_settings import Drawing
+from pipeline.dataset.pen_settings import PenSettings
 from pipeline.dataset.samples import read_samples
 from pipeline.dataset.split_table import read_parts
 from pipeline.dataset.stored_images import read_images
@@ -89,7 +89,7 @@ def load(dataset: str, device: torch.device) -> Served:
     )
 
 
-def pen_of(dataset: str, drawing: Drawing | None) -> Pen | None:
+def pen_of(dataset: str, drawing: PenSettings | None) -> Pen | None:
     """Return how a dataset's letters are drawn: those that `convert` makes are, others not."""
     if drawing is None:
         return None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pipeline.convert.letters import renderer_of
 from pipeline.convert.render import Outline, margin_of
 from pipeline.core.errors import Rejected
-from pipeline.dataset.pen_settings import Drawing
+from pipeline.dataset.pen_settings import PenSettings
 from pipeline.images.bitmap import Bitmap
 
 Strokes = Sequence[Sequence[Sequence[float]]]  # from pen-down to pen-up, points of x and y
@@ -31,7 +31,7 @@ class Pen:
     Whichever way the archive's y goes, a pad's goes down.
     """
 
-    drawing: Drawing
+    drawing: PenSettings
     usual_in: float = USUAL_IN  # the longer side of a letter, inches
 
     def draw(self, strokes: Strokes, points_per_inch: float | None) -> Bitmap:
@@ -48,7 +48,7 @@ class Pen:
         return drawn
 
     @classmethod
-    def of_samples(cls, drawing: Drawing, sizes: npt.NDArray[np.int64] | None = None) -> Pen:
+    def of_samples(cls, drawing: PenSettings, sizes: npt.NDArray[np.int64] | None = None) -> Pen:
         """Return the pen of an archive whose samples have these (n, 2) sizes in pixels."""
         if sizes is None or not len(sizes):
             return cls(drawing)
