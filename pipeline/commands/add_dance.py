@@ -1,4 +1,4 @@
-"""Add a dance: a few lines put into params.yaml; every other byte stays as it was."""
+"""`kalai add-dance`: insert one entry into params.yaml and keep every other byte."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pipeline.core.params_edit import scalar, with_entry
 def with_dance(text: str, key: str, label: str, queries: list[str]) -> str:
     """Return the text of params.yaml with one more dance after the last one.
 
-    Raises PipelineError where the key exists, the result would not be valid, or `dances` is not
-    written a key a line.
+    Raises PipelineError if the key exists, if the result is not valid, or if `dances` is not
+    written with one key per line.
     """
-    asked = ", ".join(scalar(query) for query in queries)
-    return with_entry(text, "dances", f"{key}:\n  label: {scalar(label)}\n  queries: [{asked}]\n")
+    quoted = ", ".join(scalar(query) for query in queries)
+    return with_entry(text, "dances", f"{key}:\n  label: {scalar(label)}\n  queries: [{quoted}]\n")
 
 
 @click.command(cls=Stage)
 @click.argument("key")
-@click.option("--query", "queries", multiple=True, required=True, help="What to search; repeat it.")
-@click.option("--label", help="The name shown to people; the key in title case by default.")
+@click.option("--query", "queries", multiple=True, required=True, help="Search query. Repeatable.")
+@click.option("--label", help="Name to show. [default: KEY in title case]")
 def main(key: str, queries: tuple[str, ...], label: str | None) -> None:
     """Add a dance to params.yaml and keep its comments.
 
     \b
     Example:
       kalai add-dance odissi --query "odissi dance" --query "odissi dancer on stage"
-      dvc repro        crawls only the new one, then what follows
+      dvc repro        crawls the new dance only, then runs the stages after it
     """
     name = label or key.replace("_", " ").replace("-", " ").title()
     write_text(PARAMS, with_dance(read_params()[0], key, name, list(queries)))
-    click.echo(f"params.yaml: added dances.{key} ({name}); next: dvc repro")
+    click.echo(f"{PARAMS}: added dances.{key} ({name}); next, run `dvc repro`")

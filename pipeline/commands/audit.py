@@ -1,4 +1,4 @@
-"""`kalai audit`: what of the held-out pictures is in train too, in anybody's split."""
+"""`kalai audit`: count held-out images that the training set holds too, in any split."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pipeline.core.errors import PipelineError, Rejected, Stage
 from pipeline.core.files import write_csv
-from pipeline.core.params import Dedupe, load_params, section
+from pipeline.core.params import Dedupe, first_problem, load_params, section
 from pipeline.dataset.columns import SAMPLE_ID
 from pipeline.dataset.contents import Ints
 from pipeline.dataset.dedupe_result import read_dedupe_result
-from pipeline.dataset.ingest import picture_files, shown
+from pipeline.dataset.ingest import image_files, utf8_name
 from pipeline.dataset.pairs_table import Edges
-from pipeline.dataset.paths import split_path
+from pipeline.dataset.paths import missing_file, split_path
 from pipeline.dataset.split_table import OUT, read_split
 from pipeline.dataset.tables import damaged
 from pipeline.dedupe.edges import edges_of
@@ -30,33 +31,34 @@ from pipeline.dedupe.hash_cache import BOTH, hash_files
 from pipeline.split.groups import origins_of
 from pipeline.split.leaks import Audit, residual_method
 
-TRAIN = ("train", "training", "trn")  # what people call it
+TRAIN_NAMES = ("train", "training", "trn")  # usual names of the training set's folder
 HEADER = ("part", "picture", "kind", "distance", "in_train")
 COLUMNS = {
     "same_bytes": "same bytes",
-    "near_duplicate": "near duplicate",
+    "near_duplicate": "near-duplicate",
     "mirrored": "mirrored",
     "crop": "crop",
     "same_group": "same group",
-    "perhaps": "perhaps",
+    "perhaps": "perhaps near-duplicate",
 }
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """n pictures of a split that is looked at: their names and parts, and the m contents."""
+class Images:
+    """The n images of a split: names, parts, and how their m contents relate."""
 
     names: list[str]
     part: NDArray[np.str_]
     audit: Audit
-    unreadable: dict[str, int]  # files by why they could not be read
+    unreadable: dict[str, int]  # number of files by rejection reason
 
 
-def pictures_in(folder: Path, *, within: int = 10, perhaps: int = 12, group: str = "") -> Pictures:
-    """Read a folder with a folder a part, whatever lies in those.
+def images_in(folder: Path, *, within: int = 10, perhaps: int = 12, group: str = "") -> Images:
+    """Return the images below a folder; each of its subfolders is a part, nested as you like.
 
-    `within` and `perhaps` are bits of 64-bit hashes; `group` is a regex that finds a picture's
-    provenance in its path inside the part. Raises PipelineError where there is no such folder.
+    Two images are near-duplicates up to `within` differing bits of their 64-bit hashes, and perhaps
+    up to `perhaps`. The regex `group` finds an image's group in its path below the part. Raises
+    PipelineError if there are no images or an option is not valid.
     """
     try:
         pattern = re.compile(group)
@@ -67,17 +69,19 @@ def pictures_in(folder: Path, *, within: int = 10, perhaps: int = 12, group: str
             review_within=max(within, perhaps),
             mirror=True,
         )
-    except (re.error, ValueError) as error:
-        raise PipelineError(f"audit: {error}") from error
+    except re.error as error:
+        raise PipelineError(f"--group {group}: not a regular expression: {error}") from error
+    except ValidationError as error:
+        raise PipelineError(f"--within {within}: {first_problem(error)}") from error
     read, unreadable = _read(folder)
     if not read:
-        raise PipelineError(f"{folder}: no pictures in folders below it")
+        raise PipelineError(f"{folder}: no images found; expected {folder}/<part>/.../<image>")
     parts, names, ids, hashes = zip(*read, strict=True)
     _, first, of = np.unique(np.array(ids), return_index=True, return_inverse=True)
     upright, mirrored = np.array(hashes, np.uint64)[first].T.copy()
     edges = edges_of(upright, mirrored, policy.review_within, within)
     origins = [_numbered([pattern.search(name) for name in names])] if group else []
-    return Pictures(
+    return Images(
         [f"{part}/{name}" for part, name in zip(parts, names, strict=True)],
         np.array(parts),
         Audit(of.astype(np.int64), edges, policy, origins),
@@ -89,12 +93,12 @@ Read = tuple[str, str, str, list[int]]  # part, path in it, content id, both has
 
 
 def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
-    """Return the pictures below each part, and how many files could not be read by why."""
+    """Return the images below each part, and the number of unreadable files by reason."""
     files = [
         (part.name, path)
         for part in sorted(folder.iterdir())
         if part.is_dir() and part.name[0] != "."
-        for path in picture_files(part)
+        for path in image_files(part)
     ]
     contents, hashes = hash_files([path for _, path in files], BOTH)
     unreadable: Counter[str] = Counter()
@@ -104,19 +108,19 @@ def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
         if isinstance(found, Rejected):
             unreadable[found.reason] += 1
         else:
-            read.append((part, shown(path.relative_to(folder / part)), content, found))
+            read.append((part, utf8_name(path.relative_to(folder / part)), content, found))
     return read, dict(sorted(unreadable.items()))
 
 
 def _numbered(matches: Sequence[re.Match[str] | None]) -> Ints:
-    """Number what was found (the first bracket, or all of it), -1 where nothing was."""
+    """Number the matched texts: of the first bracket, or of the whole match. No match is -1."""
     found = [match and (match.group(1) if match.re.groups else match.group()) for match in matches]
     place: dict[str, int] = {}
     return np.array([place.setdefault(name, len(place)) if name else -1 for name in found])
 
 
-def pictures_of(dataset: str) -> Pictures:
-    """Read a dataset's split as this project made it, by the provenance that its params name."""
+def images_of(dataset: str) -> Images:
+    """Return the images of a dataset's own split, grouped by the columns that its params name."""
     marked = read_dedupe_result(dataset)
     params = section(load_params(), "split", dataset)
     origins = origins_of(marked.samples, params.group_column, params.group_pattern)
@@ -127,57 +131,57 @@ def pictures_of(dataset: str) -> Pictures:
         raise damaged(split_path(dataset), f"no row for sample {min(missing)}")
     parts = np.array([part[name] for name in names])
     numbers = [origin.number for origin in origins]
-    return Pictures(
-        names, parts, Audit(marked.contents.of, marked.edges, marked.policy, numbers), {}
-    )
+    return Images(names, parts, Audit(marked.contents.of, marked.edges, marked.policy, numbers), {})
 
 
-def train_part(pictures: Pictures, named: str | None) -> str:
-    """Return the name of the part that is trained on.
+def train_part(images: Images, named: str | None) -> str:
+    """Return the name of the training set's part: `named`, or the one with a usual name.
 
-    Raises PipelineError where it cannot be told or nothing is held out.
+    Raises PipelineError if no part or several parts match, or if there is no other part.
     """
-    parts = sorted(set(pictures.part.tolist()) - {OUT})
-    found = [part for part in parts if part == named or (not named and part.lower() in TRAIN)]
+    parts = sorted(set(images.part.tolist()) - {OUT})
+    found = [part for part in parts if part == named or (not named and part.lower() in TRAIN_NAMES)]
     if len(found) != 1:
-        asked = f"no part named {named}" if named else "no one part named train"
-        raise PipelineError(f"audit: {asked}; parts with pictures: {', '.join(parts)}; see --train")
+        problem = f"no part is named {named}" if named else "cannot tell which part is trained on"
+        raise PipelineError(
+            f"audit: {problem}; name it with --train; parts with images: {', '.join(parts)}"
+        )
     if len(parts) == 1:
-        raise PipelineError(f"audit: {found[0]} is the only part with pictures")
+        raise PipelineError(f"audit: {found[0]} is the only part with images; nothing to compare")
     return found[0]
 
 
-def report_of(pictures: Pictures, train: str) -> dict[str, Any]:
-    """Return counts and shares by held-out part, and what no hash can see."""
-    is_train = pictures.part == train
+def report_of(images: Images, train: str) -> dict[str, Any]:
+    """Return counts, shares of leaked images by held-out part, and the limits of the search."""
+    is_train = images.part == train
     held_out = {}
-    for part in sorted(set(pictures.part.tolist()) - {train, OUT}):
-        here = pictures.part == part
-        held_out[part] = {"pictures": int(here.sum()), **pictures.audit.shares(is_train, here)}
+    for part in sorted(set(images.part.tolist()) - {train, OUT}):
+        here = images.part == part
+        held_out[part] = {"pictures": int(here.sum()), **images.audit.shares(is_train, here)}
     return {
         "train": {"part": train, "pictures": int(is_train.sum())},
         "held_out": held_out,
-        "unreadable": pictures.unreadable,
-        "residual_method": residual_method(pictures.audit.policy),
+        "unreadable": images.unreadable,
+        "residual_method": residual_method(images.audit.policy),
     }
 
 
-def findings(pictures: Pictures, train: str) -> Iterator[tuple[str, str, str, int, str]]:
-    """Give the held-out pictures that have one in train, each with its nearest one of each kind.
+def findings(images: Images, train: str) -> Iterator[tuple[str, str, str, int, str]]:
+    """Yield each held-out image that the training set holds too, once for each kind of match.
 
-    A row is (part, picture, kind, bits apart, the picture in train); kinds are `same`, `near`,
+    A row is (part, image, kind, differing bits, nearest image in train). Kinds are `same`, `near`,
     `mirror`, `crop` and `perhaps`.
     """
-    of, edges = pictures.audit.of, pictures.audit.edges
-    is_train = pictures.part == train
+    of, edges = images.audit.of, images.audit.edges
+    is_train = images.part == train
     example = np.full(int(of.max()) + 1, -1)
     rows = np.flatnonzero(is_train)[::-1]
-    example[of[rows]] = rows  # of each content, its first picture in train
-    for row in np.flatnonzero(~is_train & (pictures.part != OUT)).tolist():
+    example[of[rows]] = rows  # of each content, its first image in train
+    for row in np.flatnonzero(~is_train & (images.part != OUT)).tolist():
         if example[of[row]] >= 0:
-            twin = pictures.names[example[of[row]]]
-            yield str(pictures.part[row]), pictures.names[row], "same", 0, twin
-    is_near = edges.near.distance <= pictures.audit.policy.group_within
+            twin = images.names[example[of[row]]]
+            yield str(images.part[row]), images.names[row], "same", 0, twin
+    is_near = edges.near.distance <= images.audit.policy.group_within
     kinds = Edges(edges.near.where(is_near), edges.mirror, edges.crop)._asdict()
     for kind, pairs in {**kinds, "perhaps": edges.near.where(~is_near)}.items():
         nearest: dict[int, tuple[int, int]] = {}
@@ -190,19 +194,19 @@ def findings(pictures: Pictures, train: str) -> Iterator[tuple[str, str, str, in
                 strict=True,
             ):
                 nearest[content] = min(nearest.get(content, (65, -1)), (bits, twin))
-        for row in np.flatnonzero(~is_train & (pictures.part != OUT)).tolist():
+        for row in np.flatnonzero(~is_train & (images.part != OUT)).tolist():
             if of[row] in nearest:
                 bits, twin = nearest[of[row]]
-                name = pictures.names[row]
-                yield str(pictures.part[row]), name, kind, bits, pictures.names[twin]
+                name = images.names[row]
+                yield str(images.part[row]), name, kind, bits, images.names[twin]
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """Return a report as a table for people."""
-    searched = list(next(iter(report["held_out"].values())))[1:]
-    header = ["part", "pictures", *(COLUMNS[name] for name in searched)]
+    """Return a report as a table of text."""
+    kinds = list(next(iter(report["held_out"].values())))[1:]
+    header = ["part", "images", *(COLUMNS[kind] for kind in kinds)]
     rows = [
-        [part, str(found["pictures"]), *(f"{found[name]:.1%}" for name in searched)]
+        [part, str(found["pictures"]), *(f"{found[kind]:.1%}" for kind in kinds)]
         for part, found in report["held_out"].items()
     ]
     width = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
@@ -211,26 +215,44 @@ def as_text(report: dict[str, Any]) -> str:
         "  ".join(cell.rjust(room) for cell, room in zip(row, width, strict=True))
         for row in (header, *rows)
     ]
-    unread = ", ".join(f"{count} {reason}" for reason, count in report["unreadable"].items())
+    unreadable = ", ".join(f"{reason} {count}" for reason, count in report["unreadable"].items())
     return "\n".join(
         [
-            f"Of the held-out pictures, the share that {train['part']} ({train['pictures']} "
-            "pictures) holds too:",
+            f"Share of held-out images with a match in {train['part']} ({train['pictures']} "
+            "images); lower is better:",
             *lines,
-            f"not seen: {report['residual_method']}",
-            *([f"not read: {unread}"] if unread else []),
+            f"limits: {report['residual_method']}",
+            *([f"unreadable files: {unreadable}"] if unreadable else []),
         ]
     )
 
 
 @click.command(cls=Stage)
 @click.argument("where")
-@click.option("--train", help="The part that is trained on, where it is not called train.")
-@click.option("--within", default=10, show_default=True, help="Bits up to which two are the same.")
-@click.option("--group", default="", help="Regex: a picture's provenance in its path.")
-@click.option("--list", "target", type=click.Path(path_type=Path), help="Write the pairs as CSV.")
+@click.option(
+    "--train", metavar="PART", help="The training set's part. [default: train, training or trn]"
+)
+@click.option(
+    "--within",
+    default=10,
+    show_default=True,
+    metavar="BITS",
+    help="Near-duplicates differ in at most so many of 64 hash bits.",
+)
+@click.option(
+    "--group",
+    default="",
+    metavar="REGEX",
+    help="Finds an image's group in its path below the part.",
+)
+@click.option("--list", "target", type=click.Path(path_type=Path), help="Write the matches as CSV.")
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--fail-above", type=float, help="Exit with 1 when a share of duplicates is above.")
+@click.option(
+    "--fail-above",
+    type=float,
+    metavar="SHARE",
+    help="Exit with 1 if the share of duplicates in a held-out part is higher, such as 0.01.",
+)
 def main(
     where: str,
     *,
@@ -243,28 +265,39 @@ def main(
 ) -> None:
     """Measure what leaks between the parts of a split.
 
-    WHERE is a dataset of this project, or any folder with a folder a part.
+    WHERE is a dataset of this project, or any folder with one subfolder per part.
 
     \b
     Examples:
       kalai audit dances
       kalai audit ~/photos --list leaks.csv       ~/photos/train, ~/photos/valid, ...
-      kalai audit ~/birds --group "^(.+)_aug"     what one original became stays together
+      kalai audit ~/birds --group "^(.+)_aug"     augmented copies of one image form a group
     """
-    folder = Path(where)
-    if (split_path(where)).exists():
-        pictures = pictures_of(where)
-    elif folder.is_dir():
-        pictures = pictures_in(folder, within=within, group=group)
-    else:
-        raise PipelineError(f"{where}: neither a folder nor a dataset with a split")
-    train = train_part(pictures, train)
-    report = report_of(pictures, train)
+    images = find_images(where, within, group)
+    train = train_part(images, train)
+    report = report_of(images, train)
     click.echo(json.dumps(report, indent=2) if is_json else as_text(report))
     if target is not None:
-        write_csv(target, HEADER, findings(pictures, train))
+        write_csv(target, HEADER, findings(images, train))
     worst = max(
         found.get("near_duplicate", found["same_bytes"]) for found in report["held_out"].values()
     )
     if fail_above is not None and worst > fail_above:
-        raise PipelineError(f"{worst:.1%} of a held-out part is in {train}, above {fail_above:.1%}")
+        raise PipelineError(
+            f"{worst:.1%} of a held-out part has a duplicate in {train}, "
+            f"more than --fail-above {fail_above:.1%}"
+        )
+
+
+def find_images(where: str, within: int, group: str) -> Images:
+    """Return the images of a dataset's split, or of a folder.
+
+    Raises PipelineError if `where` is neither.
+    """
+    if split_path(where).exists():
+        return images_of(where)
+    if Path(where).is_dir():
+        return images_in(Path(where), within=within, group=group)
+    if Path(where).name != where:
+        raise PipelineError(f"{where}: folder not found; expected one subfolder per part")
+    raise missing_file(split_path(where), "split")

@@ -140,6 +140,7 @@ class Convert(Model):
     """How archive members become samples."""
 
     classes: Text  # the class table, a CSV: DVC sees what changes in it
+    layout: Text = "hp"  # how archives name their members: a key of pipeline/convert/layouts.py
     y_axis: Literal["down", "up"] = "down"
     dpi: int = Field(default=250, ge=10, le=2400)
     pen_width: int = Field(default=2, ge=1, le=16)  # pixels
@@ -386,6 +387,11 @@ def section(params: Params, stage: str, dataset: str) -> Any:
         raise unknown_dataset(dataset, params.datasets)
     names = ", ".join(entries) or "none"
     raise PipelineError(f"params.yaml: section {stage} has no dataset {dataset!r}; it has: {names}")
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return what is wrong with a value that a model refused, without naming its key."""
+    return error.errors()[0]["msg"].removeprefix("Value error, ")
 
 
 def _one_line(error: ValidationError, name: str, values: Mapping[str, Any]) -> str:
