@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -160,3 +161,30 @@ def status(code: int, **headers: str) -> Answer:
     """Answer with a status and nothing else."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda exchange: exchange.reply(b"", code, named)
+
+
+def ranged(
+    data: bytes, etag: str | None = '"one"', cut: int | None = None, modified: str | None = None
+) -> Answer:
+    """Serve `data` as RFC 9110 says; hang up after `cut` bytes of each answer."""
+
+    def answer(exchange: Exchange) -> None:
+        asked = re.fullmatch(r"bytes=(\d+)-", exchange.headers.get("Range", ""))
+        condition = exchange.headers.get("If-Range")
+        begin = int(asked[1]) if asked and condition in (None, etag, modified) else 0
+        headers = {"Accept-Ranges": "bytes"}
+        headers |= {"ETag": etag} if etag else {}
+        headers |= {"Last-Modified": modified} if modified else {}
+        if begin >= len(data):
+            exchange.reply(b"", 416, headers | {"Content-Range": f"bytes */{len(data)}"})
+            return
+        body = data[begin:]
+        headers["Content-Length"] = str(len(body))
+        if begin:
+            headers["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
+        if cut is not None and cut < len(body):
+            exchange.close_connection = True
+            body = body[:cut]
+        exchange.reply(body, 206 if begin else 200, headers)
+
+    return answer

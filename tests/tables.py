@@ -1,9 +1,11 @@
-"""Small tables of samples for the tests of what comes after the border."""
+"""Small tables of samples, and drawn images, for tests."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,37 @@ def drawn(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
         colour = tuple(random.integers(0, 255, 3).tolist())
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     return image
+
+
+def shapes(width: int = 120, height: int = 80, mode: str = "RGB") -> Image.Image:
+    """Draw a smooth image with two shapes; its corners all differ."""
+    ramp = np.linspace(0, 255, width * height * 3).reshape(height, width, 3).astype(np.uint8)
+    image = Image.fromarray(ramp)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((10, 10, width // 2, height // 2), fill=(200, 30, 60))
+    draw.rectangle((width // 2, height // 2, width - 5, height - 9), fill=(20, 160, 90))
+    return image.convert(mode)
+
+
+def image_file(seed: int, width: int = 140, height: int = 100, kind: str = "JPEG") -> bytes:
+    """Return the bytes of an image file; each seed gives other bytes."""
+    image = shapes(width, height)
+    image.paste((seed * 37 % 256, seed * 91 % 256, 60), (20, 20, 60, 60))
+    return encoded(image, kind)
+
+
+def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a PNG of a header and chunks, which need not be valid."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(*each) for each in ((b"IHDR", header), *chunks, (b"IEND", b""))
+    )
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,49 +19,14 @@ from pipeline.collect.stage import main
 from pipeline.dataset.ledger import Attempt
 from pipeline.dataset.samples import SCHEMA
 from pipeline.images.normalise import content_id, verify
-from tests.images.test_normalise import drawn, encoded
+from tests.crawled import store, tell
+from tests.tables import encoded, image_file
 
 Project = Callable[..., Path]
 TWO = {
     "kathak": {"label": "Kathak", "queries": ["kathak"]},
     "jagoi": {"label": "Jagoi (Manipuri)", "queries": ["jagoi"]},
 }
-
-
-def store(
-    root: Path, dance: str, data: bytes, name: str | None = None, **ledger: Any
-) -> tuple[Path, Attempt]:
-    """Put a file where the crawl would, with the ledger line that tells of it."""
-    sha256 = content_id(data)
-    folder = root / "data/dances/crawl" / dance
-    path = folder / "images" / (name or f"{sha256}.jpg")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    values: dict[str, Any] = {
-        "dance": dance,
-        "engine": "bing",
-        "query": dance,
-        "rank": 1,
-        "source_url": f"http://host/{sha256[:8]}.jpg",
-        "sha256": sha256,
-        "outcome": "stored",
-    }
-    return path, Attempt(**values | ledger)
-
-
-def tell(root: Path, *attempts: Attempt) -> None:
-    """Append lines to the ledgers of their dances."""
-    for attempt in attempts:
-        path = root / "data/dances/crawl" / attempt.dance / "ledger.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(attempt)) + "\n")
-
-
-def picture(seed: int, width: int = 140, height: int = 100, kind: str = "JPEG") -> bytes:
-    image = drawn(width, height)
-    image.paste((seed * 37 % 256, seed * 91 % 256, 60), (20, 20, 60, 60))
-    return encoded(image, kind)
 
 
 def collect() -> Result:
@@ -86,7 +50,7 @@ def report(root: Path) -> dict[str, Any]:
 
 def test_a_crawled_file_becomes_a_sample_with_its_provenance(project: Project) -> None:
     root = project(dances=TWO)
-    data = picture(1, 1200, 900)
+    data = image_file(1, 1200, 900)
     where: dict[str, Any] = {
         "page_url": "http://page", "query": "கதக் & dance", "rank": 7, "licence": "by-sa",
         "licence_url": "http://by-sa", "creator": "A. Dancer", "attribution": "by A. Dancer",
@@ -114,14 +78,14 @@ def test_what_a_person_puts_there_is_welcome_under_any_name(project: Project) ->
     root = project(dances=TWO)
     images = root / "data/dances/crawl/jagoi/images"
     (images / "from my phone").mkdir(parents=True)
-    (images / "Meine Tänzerin (1).JPG").write_bytes(picture(1))
-    (images / "no extension").write_bytes(picture(2, kind="PNG"))
-    (images / "from my phone" / "wrong.png").write_bytes(picture(3))
+    (images / "Meine Tänzerin (1).JPG").write_bytes(image_file(1))
+    (images / "no extension").write_bytes(image_file(2, kind="PNG"))
+    (images / "from my phone" / "wrong.png").write_bytes(image_file(3))
     (images / ".DS_Store").write_bytes(b"x")
     (images / ".trash").mkdir()
-    (images / ".trash" / "a.jpg").write_bytes(picture(4))
+    (images / ".trash" / "a.jpg").write_bytes(image_file(4))
     (images / "z-link").symlink_to(images / "no extension")  # as DVC's cache may be linked
-    (root / "elsewhere.jpg").write_bytes(picture(5))
+    (root / "elsewhere.jpg").write_bytes(image_file(5))
     (images / "linked.jpg").symlink_to(root / "elsewhere.jpg")
     assert collect().exit_code == 0
     rows = samples(root)
@@ -133,7 +97,7 @@ def test_what_a_person_puts_there_is_welcome_under_any_name(project: Project) ->
 
 def test_a_file_that_is_no_picture_is_a_row_with_its_reason(project: Project) -> None:
     root = project(dances=TWO, **{"crawl.max_pixels": 100_000})
-    whole = picture(1, 300, 200)
+    whole = image_file(1, 300, 200)
     kept, line = store(root, "kathak", whole)
     tell(root, line)
     bad = {
@@ -171,7 +135,7 @@ def test_what_the_crawl_refused_is_listed_by_the_last_word_on_it(project: Projec
             "kathak", "bing", "q", 1, f"http://h/{url}", outcome=outcome, reason=reason, detail="d"
         )
 
-    data = picture(1)
+    data = image_file(1)
     tell(
         root,
         attempt("gone", "refused", "http-404"),
@@ -194,13 +158,13 @@ def test_what_came_before_licences_were_demanded_is_refused_now(project: Project
     root = project(dances=TWO)
     urls = {}
     for number, licence in enumerate(["by", "by-nc", None]):
-        _, line = store(root, "kathak", picture(number), licence=licence)
+        _, line = store(root, "kathak", image_file(number), licence=licence)
         urls[licence] = line.source_url
         tell(root, line)
     twin = Attempt("kathak", "openverse", "q", 9, "http://other/1.jpg", outcome="duplicate")
-    twin.sha256, twin.licence = content_id(picture(1)), "cc0"
+    twin.sha256, twin.licence = content_id(image_file(1)), "cc0"
     tell(root, twin)
-    (root / "data/dances/crawl/kathak/images/mine.jpg").write_bytes(picture(7))
+    (root / "data/dances/crawl/kathak/images/mine.jpg").write_bytes(image_file(7))
     # the crawl that found them again has refused it, too; one line tells of a picture
     tell(root, Attempt("kathak", "bing", "q", 3, urls[None], reason="licence"))
     assert collect().exit_code == 0
@@ -223,7 +187,7 @@ def test_what_came_before_licences_were_demanded_is_refused_now(project: Project
 def test_only_dances_in_params_count(project: Project) -> None:
     root = project(dances=TWO)
     for number, dance in enumerate(["kathak", "jagoi", "odissi"]):
-        tell(root, store(root, dance, picture(number))[1])
+        tell(root, store(root, dance, image_file(number))[1])
     assert collect().exit_code == 0
     assert {row["label"] for row in samples(root)} == {"kathak", "jagoi"}
 
@@ -231,7 +195,7 @@ def test_only_dances_in_params_count(project: Project) -> None:
 def test_one_picture_under_two_dances_is_two_samples_of_one_content(project: Project) -> None:
     root = project(dances=TWO)
     for dance in TWO:
-        tell(root, store(root, dance, picture(1))[1])
+        tell(root, store(root, dance, image_file(1))[1])
     assert collect().exit_code == 0
     first, second = samples(root)
     assert first["content_id"] == second["content_id"]
@@ -240,20 +204,22 @@ def test_one_picture_under_two_dances_is_two_samples_of_one_content(project: Pro
 
 def test_an_edited_file_keeps_its_name_s_provenance(project: Project) -> None:
     root = project(dances=TWO)
-    path, line = store(root, "kathak", picture(1))
+    path, line = store(root, "kathak", image_file(1))
     tell(root, line)
-    path.write_bytes(picture(2, 120, 90))
+    path.write_bytes(image_file(2, 120, 90))
     assert collect().exit_code == 0
     (row,) = samples(root)
     assert row["source_url"] == line.source_url
     assert row["notes"] == "edited after the crawl"
-    assert row["content_id"] == content_id(picture(2, 120, 90)) != line.sha256
+    assert row["content_id"] == content_id(image_file(2, 120, 90)) != line.sha256
 
 
 def test_the_order_of_files_and_threads_changes_nothing(project: Project) -> None:
     root = project(dances=TWO)
     for number in range(24):
-        _, line = store(root, ["kathak", "jagoi"][number % 2], picture(number, 100 + number * 30))
+        _, line = store(
+            root, ["kathak", "jagoi"][number % 2], image_file(number, 100 + number * 30)
+        )
         tell(root, line)
     assert collect().exit_code == 0
     before = (root / "data/dances/samples.parquet").read_bytes()
@@ -285,7 +251,7 @@ def test_names_in_other_encodings_are_shown_all_the_same(project: Project) -> No
     root = project(dances=TWO)
     images = root / "data/dances/crawl/jagoi/images"
     images.mkdir(parents=True)
-    (images / "ok.jpg").write_bytes(picture(1))
+    (images / "ok.jpg").write_bytes(image_file(1))
     (images / os.fsdecode(b"T\xe4nzerin.jpg")).write_bytes(b"<html>")
     assert collect().exit_code == 0
     assert [row["sample_id"] for row in rejected(root)] == ["jagoi/T\ufffdnzerin.jpg"]

@@ -17,28 +17,7 @@ import pytest
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.tarballs import Member, check_gzip, members, printable
-
-BLOCK = 512
-
-
-def header(name: str, size: int = 0, kind: bytes = b"0", prefix: bytes = b"") -> bytes:
-    """Write a ustar header by hand, so that it may say what tarfile would not write."""
-    field = b"\x80" + size.to_bytes(11, "big", signed=True) if size < 0 else b"%011o\0" % size
-    body = bytearray(BLOCK)
-    body[0:100] = name.encode("utf-8", "surrogateescape")[:100].ljust(100, b"\0")
-    body[100:124] = b"0000644\0" + b"0000000\0" * 2
-    body[124:136] = field if size >= 0 else b"\xff" + field[1:]
-    body[136:148] = b"00000000000\0"
-    body[156:157] = kind
-    body[257:265] = b"ustar\x0000"
-    body[345 : 345 + len(prefix)] = prefix
-    body[148:156] = b" " * 8
-    body[148:156] = b"%06o\0 " % sum(body)
-    return bytes(body)
-
-
-def entry(name: str, data: bytes = b"ink", kind: bytes = b"0") -> bytes:
-    return header(name, len(data), kind) + data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
+from tests.archiving import BLOCK, HOSTILE, entry, header
 
 
 def packed(path: Path, *entries: bytes, end: bytes = b"\0" * 1024) -> Path:
@@ -90,26 +69,6 @@ def test_redundant_path_parts_are_dropped(tmp_path: Path) -> None:
         tmp_path / "a.tar.gz", *map(entry, ["./a/b", "./././c", "d//e", "f/./g", ".h/.i"])
     )
     assert list(walk(path)) == ["a/b", "c", "d/e", "f/g", ".h/.i"]
-
-
-HOSTILE = {
-    "../up": entry("../up"),
-    "a/../../up": entry("a/../../up"),
-    "..": entry(".."),
-    "/etc/passwd": entry("/etc/passwd"),
-    "C:/windows": entry("C:/windows"),
-    "a\\..\\b": entry("a\\..\\b"),
-    "line?break": entry("line\nbreak"),
-    "esc?[31m": entry("esc\x1b[31m"),
-    "bad?utf": entry("bad\udcffutf"),
-    "": entry(""),
-    "hard": header("hard", kind=b"1"),
-    "soft": header("soft", kind=b"2"),
-    "char": header("char", kind=b"3"),
-    "block": header("block", kind=b"4"),
-    "pipe": header("pipe", kind=b"6"),
-    "odd": entry("odd", kind=b"Q"),
-}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

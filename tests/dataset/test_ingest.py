@@ -9,11 +9,11 @@ from pipeline.core.errors import Rejected
 from pipeline.dataset.ingest import IngestedImage, Tally, image_files, ingest_image, utf8_name
 from pipeline.dataset.samples import COLUMNS
 from pipeline.images.normalise import content_id, verify
-from tests.images.test_normalise import drawn, encoded
+from tests.tables import encoded, shapes
 
 
 def test_a_picture_brings_the_columns_of_the_border_that_are_its_own() -> None:
-    data = encoded(drawn(300, 200), "TIFF")
+    data = encoded(shapes(300, 200), "TIFF")
     picture = ingest_image(data, 150)
     assert isinstance(picture, IngestedImage)
     row = picture.columns("birds/a.tif", ["found later"])
@@ -28,7 +28,7 @@ def test_a_picture_brings_the_columns_of_the_border_that_are_its_own() -> None:
 
 
 def test_a_name_that_says_the_format_stays() -> None:
-    data = encoded(drawn(30, 20), "PNG")
+    data = encoded(shapes(30, 20), "PNG")
     picture = ingest_image(data, 150)
     assert isinstance(picture, IngestedImage)
     row = picture.columns("birds/a.png")
@@ -38,7 +38,7 @@ def test_a_name_that_says_the_format_stays() -> None:
 
 def test_a_verdict_is_returned_with_its_reason() -> None:
     assert str(ingest_image(b"<html>", 150)).startswith("not-an-image")
-    small = ingest_image(encoded(drawn(30, 20), "PNG"), 150, min_side=25)
+    small = ingest_image(encoded(shapes(30, 20), "PNG"), 150, min_side=25)
     assert isinstance(small, Rejected)
     assert small.reason == "too-small"
 

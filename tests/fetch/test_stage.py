@@ -21,10 +21,9 @@ from click.testing import CliRunner, Result
 
 from pipeline.core.tarballs import members
 from pipeline.fetch.stage import main
+from tests.archiving import HOSTILE, entry, sha256
 from tests.conftest import ROOT
-from tests.core.test_tarballs import HOSTILE, entry
-from tests.http.test_download import ranged, sha
-from tests.loopback import Exchange, Server, serving, status
+from tests.loopback import Exchange, Server, ranged, serving, status
 
 Project = Callable[..., Path]
 RNG = random.Random(8)
@@ -50,7 +49,7 @@ def fetching(project: Project, server: Server) -> Callable[..., Path]:
             part: {
                 "url": f"{server.url}/{part}.tar.gz",
                 "mirrors": [],
-                "sha256": sha(data) if pinned else None,
+                "sha256": sha256(data) if pinned else None,
             }
             for part, data in (("train", TRAIN), ("test", TEST))
         }
@@ -96,7 +95,7 @@ def test_archives_come_once_and_are_verified_ever_after(
     assert (folder / "online-train.tar.gz").read_bytes() == TRAIN
     assert report(root) == known(root) == {
         f"online-{part}": {
-            "url": f"{server.url}/{part}.tar.gz", "sha256": sha(data), "bytes": len(data)
+            "url": f"{server.url}/{part}.tar.gz", "sha256": sha256(data), "bytes": len(data)
         }
         for part, data in (("test", TEST), ("train", TRAIN))
     }  # fmt: skip
@@ -119,12 +118,12 @@ def test_a_later_change_of_an_unpinned_archive_is_refused(
     server.serve("/train.tar.gz", CHANGED)
     result = fetch()
     assert result.exit_code == 1
-    assert f"its sha256 is {sha(CHANGED)}, expected {sha(TRAIN)}" in result.output
+    assert f"its sha256 is {sha256(CHANGED)}, expected {sha256(TRAIN)}" in result.output
     assert "give the new one in params.yaml" in result.output
     assert not (root / "data/tamil/archives/online-train.tar.gz").exists()
-    bad = root / f"data/tamil/incoming/online-train.tar.gz.bad-{sha(CHANGED)[:12]}"
+    bad = root / f"data/tamil/incoming/online-train.tar.gz.bad-{sha256(CHANGED)[:12]}"
     assert bad.read_bytes() == CHANGED
-    assert report(root)["online-train"]["sha256"] == sha(TRAIN)
+    assert report(root)["online-train"]["sha256"] == sha256(TRAIN)
 
 
 def test_a_new_address_is_a_new_archive(fetching: Callable[..., Path], server: Server) -> None:
@@ -133,7 +132,7 @@ def test_a_new_address_is_a_new_archive(fetching: Callable[..., Path], server: S
     edit(root, "train", url=server.serve("/train-2.tar.gz", CHANGED))
     (root / "data/tamil/archives/online-train.tar.gz").unlink()
     assert fetch().exit_code == 0
-    assert known(root)["online-train"]["sha256"] == sha(CHANGED)
+    assert known(root)["online-train"]["sha256"] == sha256(CHANGED)
 
 
 def test_an_archive_that_was_damaged_here_is_put_aside_and_fetched_again(
@@ -148,7 +147,7 @@ def test_an_archive_that_was_damaged_here_is_put_aside_and_fetched_again(
     assert "the one here is another" in result.output
     assert path.read_bytes() == TRAIN
     assert files(root / "data/tamil/incoming") == [
-        f"online-train.tar.gz.bad-{sha(TRAIN[:-5])[:12]}"
+        f"online-train.tar.gz.bad-{sha256(TRAIN[:-5])[:12]}"
     ]
     assert server.hits == {"/train.tar.gz": 2, "/test.tar.gz": 1}
 
@@ -157,7 +156,7 @@ def test_two_records_that_disagree_say_so(fetching: Callable[..., Path]) -> None
     root = fetching()
     assert fetch().exit_code == 0
     path = root / "data/tamil/reports/fetch.json"
-    path.write_text(path.read_text().replace(sha(TRAIN), "0" * 64))
+    path.write_text(path.read_text().replace(sha256(TRAIN), "0" * 64))
     result = fetch()
     assert result.exit_code == 1
     assert "online-train: its report in git and the file beside the archives" in result.output
@@ -177,7 +176,7 @@ def test_a_page_is_not_recorded_as_an_archive(
     assert "not a gzip archive, begins with '<html>please" in result.output
     server.serve("/train.tar.gz", TRAIN)
     assert fetch().exit_code == 0
-    assert known(root)["online-train"]["sha256"] == sha(TRAIN)
+    assert known(root)["online-train"]["sha256"] == sha256(TRAIN)
 
 
 def test_one_that_is_cut_by_a_server_that_tells_no_length_is_not_recorded(

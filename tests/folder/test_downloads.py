@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.core.params import Crawl
 from pipeline.folder.downloads import Downloads
-from tests.collect.test_stage import picture
 from tests.loopback import Server, hang, in_turn, serving, status
+from tests.tables import image_file
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def params(server: Server, **more: object) -> Crawl:
 
 
 def test_each_url_is_asked_once_and_for_ever(server: Server, tmp_path: Path) -> None:
-    urls = [server.serve(f"/{number}", picture(number)) for number in range(5)]
+    urls = [server.serve(f"/{number}", image_file(number)) for number in range(5)]
     (tmp_path / f".{'0' * 64}.123.part").write_bytes(b"of a run that was killed")
     downloads = Downloads(tmp_path, params(server))
     assert downloads.fetch([*urls, urls[0]]) == {}
-    assert [downloads.path(url).read_bytes() for url in urls] == [picture(n) for n in range(5)]
+    assert [downloads.path(url).read_bytes() for url in urls] == [image_file(n) for n in range(5)]
     assert len(list(tmp_path.iterdir())) == 5 + 1
     assert server.hits["/0"] == 1
     server.answers.clear()
@@ -48,7 +48,7 @@ def test_each_url_is_asked_once_and_for_ever(server: Server, tmp_path: Path) -> 
 def test_what_cannot_be_had_has_a_reason_and_is_asked_again(server: Server, tmp_path: Path) -> None:
     page = server.serve("/page", b"<html>soon</html>")
     busy = server.url + "/busy"
-    server.answers["/busy"] = in_turn(status(503), lambda answer: answer.reply(picture(1)))
+    server.answers["/busy"] = in_turn(status(503), lambda answer: answer.reply(image_file(1)))
     private = server.url.replace("127.0.0.1", "localhost") + "/x"  # a host that is not allowed
     urls = [
         page,
@@ -56,7 +56,7 @@ def test_what_cannot_be_had_has_a_reason_and_is_asked_again(server: Server, tmp_
         server.url + "/gone",
         private,
         "http://[bad",
-        server.serve("/ok", picture(2)),
+        server.serve("/ok", image_file(2)),
     ]
     downloads = Downloads(tmp_path, params(server))
     refused = downloads.fetch(urls)
@@ -67,15 +67,15 @@ def test_what_cannot_be_had_has_a_reason_and_is_asked_again(server: Server, tmp_
         "http://[bad": "invalid-url",
     }
     assert downloads.path(busy).exists() and not downloads.path(page).exists()
-    server.serve("/page", picture(3))
+    server.serve("/page", image_file(3))
     assert page not in downloads.fetch(urls)
     assert server.hits["/ok"] == 1
 
 
 def test_who_said_no_is_not_asked(server: Server, tmp_path: Path) -> None:
     server.serve("/robots.txt", b"User-agent: *\nDisallow: /private/\n")
-    url = server.serve("/private/a", picture(1))
-    noai = server.serve("/b", picture(2), X_Robots_Tag="noai")
+    url = server.serve("/private/a", image_file(1))
+    noai = server.serve("/b", image_file(2), X_Robots_Tag="noai")
     refused = Downloads(tmp_path, params(server)).fetch([url, noai])
     assert {why.reason for why in refused.values()} == {"robots", "opt-out"}
     assert server.hits["/private/a"] == 0
@@ -83,7 +83,7 @@ def test_who_said_no_is_not_asked(server: Server, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_it_at_once_and_keeps_what_came(server: Server, tmp_path: Path) -> None:
-    good = [server.serve(f"/{number}", picture(number)) for number in range(3)]
+    good = [server.serve(f"/{number}", image_file(number)) for number in range(3)]
     server.answers["/hangs"] = hang
     code = (
         "import sys\nfrom pathlib import Path\nfrom pipeline.folder.downloads import Downloads\n"

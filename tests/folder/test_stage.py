@@ -24,10 +24,9 @@ from pipeline.dataset.samples import SCHEMA
 from pipeline.demo.scratch import Scratch
 from pipeline.folder.stage import main
 from pipeline.images.normalise import content_id, verify
-from tests.collect.test_stage import picture
 from tests.conftest import ROOT
-from tests.images.test_normalise import encoded
 from tests.loopback import serving
+from tests.tables import encoded, image_file
 from tests.worlds import draw_shape
 
 Project = Callable[..., Path]
@@ -60,12 +59,12 @@ def report(root: Path) -> dict[str, Any]:
 
 def test_a_folder_a_class_becomes_samples(project: Project) -> None:
     root = project(**{"folder.birds": {"path": "mine", "max_side": 64, "min_side": 20}})
-    whole = picture(1)
+    whole = image_file(1)
     lay(
         root / "mine",
         {
             "wren/1.jpg": whole,
-            "wren/near/2.png": picture(2, 40, 30, "PNG"),
+            "wren/near/2.png": image_file(2, 40, 30, "PNG"),
             "owl/1.jpg": whole,
             "owl/cut.jpg": whole[:-900],
             "owl/page.jpg": b"<html>",
@@ -109,8 +108,8 @@ def test_a_folder_a_class_becomes_samples(project: Project) -> None:
 @pytest.mark.parametrize("name", ["birds.csv", "birds.parquet"])
 def test_a_table_of_paths_and_urls_becomes_samples(project: Project, name: str) -> None:
     with serving() as server:
-        far = server.serve("/far.jpg", picture(2))
-        shared = server.serve("/both.jpg", picture(3))
+        far = server.serve("/far.jpg", image_file(2))
+        shared = server.serve("/both.jpg", image_file(3))
         rows: list[tuple[str | None, ...]] = [
             ("near/1.jpg", "wren", "Zaunkönig", "Ann", "CC BY 4.0", "train"),
             (far, "owl", "Eule", "Bob", None, "test"),
@@ -132,7 +131,7 @@ def test_a_table_of_paths_and_urls_becomes_samples(project: Project, name: str) 
                 "crawl.allow_hosts": [server.host],
             }
         )
-        lay(root / "mine", {"near/1.jpg": picture(1), "unlisted.jpg": picture(9)})
+        lay(root / "mine", {"near/1.jpg": image_file(1), "unlisted.jpg": image_file(9)})
         write = frame.to_parquet if name.endswith("parquet") else frame.to_csv
         write(root / "mine" / name, index=False)
         result = folder()
@@ -143,7 +142,7 @@ def test_a_table_of_paths_and_urls_becomes_samples(project: Project, name: str) 
         assert (wren["label_name"], wren["group"]) == ("Zaunkönig", "Ann")
         assert (wren["licence"], wren["official_part"]) == ("CC BY 4.0", "train")
         owl = next(row for row in found.values() if row["source_url"] == far)
-        assert (owl["label"], owl["content_id"]) == ("owl", content_id(picture(2)))
+        assert (owl["label"], owl["content_id"]) == ("owl", content_id(image_file(2)))
         assert owl["sample_id"].startswith("owl/")
         assert rejected(root)["owl/absent.jpg"] == rejected(root)["owl/near"] == "missing"
         assert sorted(rejected(root).values()) == ["http-404", "missing", "missing"]
@@ -161,7 +160,7 @@ def test_a_table_of_paths_and_urls_becomes_samples(project: Project, name: str) 
 def test_the_order_of_rows_changes_nothing(project: Project) -> None:
     root = project(**{"folder.birds": {"path": "mine", "table": "t.csv"}})
     lines = [f"{number}.jpg,{'owl' if number % 2 else 'wren'}\n" for number in range(8)]
-    lay(root / "mine", {f"{number}.jpg": picture(number) for number in range(8)})
+    lay(root / "mine", {f"{number}.jpg": image_file(number) for number in range(8)})
     found = set()
     for order in (lines, lines[::-1]):
         (root / "mine/t.csv").write_text("path,label\n" + "".join(order))
@@ -173,7 +172,7 @@ def test_the_order_of_rows_changes_nothing(project: Project) -> None:
 def test_files_that_no_picture_needs_are_not_read(project: Project) -> None:
     root = project(**{"folder.birds": {"path": "mine", "max_pixels": 20_000}})
     large = encoded(Image.new("L", (200, 200)), "PNG")
-    lay(root / "mine", {"owl/1.jpg": picture(1), "owl/2.png": large, "owl/3.raw": b""})
+    lay(root / "mine", {"owl/1.jpg": image_file(1), "owl/2.png": large, "owl/3.raw": b""})
     os.truncate(root / "mine/owl/3.raw", 2_000_000_000)
     (root / "mine/owl/4.jpg").symlink_to("nowhere")
     assert folder().exit_code == 0
@@ -187,7 +186,7 @@ def test_files_that_no_picture_needs_are_not_read(project: Project) -> None:
 def test_a_name_in_another_encoding_is_read_and_shown(project: Project) -> None:
     root = project(**{"folder.birds": {"path": "mine"}})
     name = os.fsdecode(b"owl/T\xe4nzerin.jpg")
-    lay(root / "mine", {name: picture(1), name + "x": b"<html>"})
+    lay(root / "mine", {name: image_file(1), name + "x": b"<html>"})
     assert folder().exit_code == 0
     assert [row["sample_id"] for row in samples(root)] == ["owl/T\ufffdnzerin.jpg"]
     assert list(rejected(root)) == ["owl/T\ufffdnzerin.jpgx"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import random
 import re
@@ -19,6 +18,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.http import download as module
 from pipeline.http.client import GuardedSession
 from pipeline.http.download import Downloaded, download
+from tests.archiving import sha256
 from tests.loopback import (
     Answer,
     Exchange,
@@ -26,6 +26,7 @@ from tests.loopback import (
     drip,
     hang,
     in_turn,
+    ranged,
     redirect,
     reset,
     serving,
@@ -34,10 +35,6 @@ from tests.loopback import (
 
 DATA = random.Random(8).randbytes(300_000)
 OTHER = random.Random(9).randbytes(300_000)
-
-
-def sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.fixture
@@ -56,33 +53,6 @@ def get(server: Server, tmp_path: Path) -> Callable[..., Downloaded]:
         return download(url, mirrors, tmp_path / "file.bin", **settings | options)
 
     return bound
-
-
-def ranged(
-    data: bytes, etag: str | None = '"one"', cut: int | None = None, modified: str | None = None
-) -> Answer:
-    """Serve `data` as RFC 9110 says; hang up after `cut` bytes of each answer."""
-
-    def answer(exchange: Exchange) -> None:
-        asked = re.fullmatch(r"bytes=(\d+)-", exchange.headers.get("Range", ""))
-        condition = exchange.headers.get("If-Range")
-        begin = int(asked[1]) if asked and condition in (None, etag, modified) else 0
-        headers = {"Accept-Ranges": "bytes"}
-        headers |= {"ETag": etag} if etag else {}
-        headers |= {"Last-Modified": modified} if modified else {}
-        if begin >= len(data):
-            exchange.reply(b"", 416, headers | {"Content-Range": f"bytes */{len(data)}"})
-            return
-        body = data[begin:]
-        headers["Content-Length"] = str(len(body))
-        if begin:
-            headers["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
-        if cut is not None and cut < len(body):
-            exchange.close_connection = True
-            body = body[:cut]
-        exchange.reply(body, 206 if begin else 200, headers)
-
-    return answer
 
 
 def whole_only(
@@ -116,8 +86,8 @@ def drip_after_headers(exchange: Exchange) -> None:
 def test_a_file_comes_whole_and_leaves_nothing_beside_it(
     server: Server, get: Get, tmp_path: Path
 ) -> None:
-    done = get(server.serve("/a", DATA), sha256=sha(DATA))
-    assert done == Downloaded(server.url + "/a", sha(DATA), len(DATA))
+    done = get(server.serve("/a", DATA), sha256=sha256(DATA))
+    assert done == Downloaded(server.url + "/a", sha256(DATA), len(DATA))
     assert (tmp_path / "file.bin").read_bytes() == DATA
     assert files(tmp_path) == ["file.bin"]
     assert server.requests[0][2]["Accept-Encoding"] == "identity"
@@ -131,7 +101,7 @@ def test_a_cut_download_goes_on_where_it_was_cut(
     server.answers["/a"] = in_turn(
         ranged(DATA, etag, cut=100_000, modified=modified), ranged(DATA, etag, modified=modified)
     )
-    get(server.url + "/a", sha256=sha(DATA) if pinned else None)
+    get(server.url + "/a", sha256=sha256(DATA) if pinned else None)
     assert (tmp_path / "file.bin").read_bytes() == DATA
     assert asked_ranges(server) == [None, "bytes=100000-"]
     assert server.requests[1][2]["If-Range"] == (etag or modified)
@@ -153,7 +123,7 @@ def test_a_server_without_ranges_is_asked_for_all_of_it(
     server: Server, get: Get, tmp_path: Path, pinned: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers["/a"] = in_turn(whole_only(DATA, cut=90_000), whole_only(DATA))
-    get(server.url + "/a", sha256=sha(DATA) if pinned else None)
+    get(server.url + "/a", sha256=sha256(DATA) if pinned else None)
     assert (tmp_path / "file.bin").read_bytes() == DATA
     assert "starting anew" in capsys.readouterr().err
     # without a validator only a sha256 makes it safe to ask for the rest
@@ -220,7 +190,7 @@ def test_a_server_that_gives_less_than_the_rest_is_asked_again(server: Server, g
         exchange.reply(body, 206, {"Content-Range": place, "ETag": '"one"'})
 
     server.answers["/a"] = in_turn(ranged(data, cut=1 << 20), some)
-    assert get(server.url + "/a").sha256 == sha(data)
+    assert get(server.url + "/a").sha256 == sha256(data)
     assert server.hits["/a"] == 3
 
 
@@ -229,9 +199,9 @@ def test_a_part_longer_than_the_file_is_begun_anew(
 ) -> None:
     server.answers["/a"] = in_turn(ranged(DATA, cut=200_000), status(404))
     with pytest.raises(PipelineError):
-        get(server.url + "/a", sha256=sha(OTHER[:100_000]))
+        get(server.url + "/a", sha256=sha256(OTHER[:100_000]))
     server.answers["/a"] = ranged(OTHER[:100_000])
-    get(server.url + "/a", sha256=sha(OTHER[:100_000]))
+    get(server.url + "/a", sha256=sha256(OTHER[:100_000]))
     assert (tmp_path / "file.bin").read_bytes() == OTHER[:100_000]
 
 
@@ -241,7 +211,7 @@ def test_a_damaged_part_costs_a_new_start_and_no_more(
 ) -> None:
     server.answers["/a"] = in_turn(ranged(DATA, cut=200_000), status(404))
     with pytest.raises(PipelineError):
-        get(server.url + "/a", sha256=sha(DATA))
+        get(server.url + "/a", sha256=sha256(DATA))
     part, state = tmp_path / "file.bin.part", tmp_path / "file.bin.part.json"
     if damage == "flip":
         part.write_bytes(b"\0" + part.read_bytes()[1:])
@@ -250,7 +220,7 @@ def test_a_damaged_part_costs_a_new_start_and_no_more(
     else:
         state.unlink()
     server.answers["/a"] = ranged(DATA)
-    get(server.url + "/a", sha256=sha(DATA))
+    get(server.url + "/a", sha256=sha256(DATA))
     assert (tmp_path / "file.bin").read_bytes() == DATA
     assert files(tmp_path) == ["file.bin"]
 
@@ -258,7 +228,9 @@ def test_a_damaged_part_costs_a_new_start_and_no_more(
 def test_mirrors_are_asked_in_their_order(server: Server, get: Get, tmp_path: Path) -> None:
     server.answers |= {"/gone": status(404), "/busy": status(503), "/reset": reset}
     urls = [server.url + path for path in ("/gone", "/busy", "/reset")]
-    done = get(*urls, server.serve("/good", DATA), server.serve("/never", DATA), sha256=sha(DATA))
+    done = get(
+        *urls, server.serve("/good", DATA), server.serve("/never", DATA), sha256=sha256(DATA)
+    )
     assert done.source.endswith("/good")
     # a refusal is not asked again, what may pass is
     assert server.hits == {"/gone": 1, "/busy": 3, "/reset": 3, "/good": 1}
@@ -268,7 +240,7 @@ def test_mirrors_are_asked_in_their_order(server: Server, get: Get, tmp_path: Pa
 def test_another_mirror_goes_on_with_a_pinned_file(server: Server, get: Get) -> None:
     server.answers["/first"] = in_turn(ranged(DATA, cut=120_000), status(404))
     server.answers["/second"] = ranged(DATA, '"another server"')
-    get(server.url + "/first", server.url + "/second", sha256=sha(DATA))
+    get(server.url + "/first", server.url + "/second", sha256=sha256(DATA))
     path, headers = server.requests[-1][1:]
     assert (path, headers["Range"], headers.get("If-Range")) == ("/second", "bytes=120000-", None)
 
@@ -295,14 +267,14 @@ def test_when_none_has_it_each_says_why(server: Server, get: Get, tmp_path: Path
 
 
 def test_a_file_with_another_sha256_is_kept_aside(server: Server, get: Get, tmp_path: Path) -> None:
-    bad = f"file.bin.bad-{sha(OTHER)[:12]}"
+    bad = f"file.bin.bad-{sha256(OTHER)[:12]}"
     with pytest.raises(PipelineError) as caught:
-        get(server.serve("/a", OTHER), sha256=sha(DATA))
-    assert f"its sha256 is {sha(OTHER)}, expected {sha(DATA)}" in caught.value.message
+        get(server.serve("/a", OTHER), sha256=sha256(DATA))
+    assert f"its sha256 is {sha256(OTHER)}, expected {sha256(DATA)}" in caught.value.message
     assert bad in caught.value.message
     assert files(tmp_path) == [bad]
     assert (tmp_path / bad).read_bytes() == OTHER
-    done = get(server.url + "/a", server.serve("/b", DATA), sha256=sha(DATA))
+    done = get(server.url + "/a", server.serve("/b", DATA), sha256=sha256(DATA))
     assert done.source.endswith("/b")
     assert files(tmp_path) == ["file.bin", bad]
 
@@ -312,7 +284,7 @@ def test_halves_of_two_versions_are_never_taken(server: Server, get: Get, tmp_pa
     server.answers["/a"] = in_turn(
         ranged(OTHER, None, cut=100_000), ranged(DATA, None), ranged(DATA, None)
     )
-    get(server.url + "/a", sha256=sha(DATA))
+    get(server.url + "/a", sha256=sha256(DATA))
     assert (tmp_path / "file.bin").read_bytes() == DATA
     assert asked_ranges(server) == [None, "bytes=100000-", None]
 
@@ -320,9 +292,9 @@ def test_halves_of_two_versions_are_never_taken(server: Server, get: Get, tmp_pa
 def test_a_bad_file_from_a_server_that_cuts_ends(server: Server, get: Get, tmp_path: Path) -> None:
     server.answers["/a"] = ranged(OTHER, cut=150_000)
     with pytest.raises(PipelineError, match="its sha256 is"):
-        get(server.url + "/a", sha256=sha(DATA))
+        get(server.url + "/a", sha256=sha256(DATA))
     assert server.hits["/a"] == 4
-    assert files(tmp_path) == [f"file.bin.bad-{sha(OTHER)[:12]}"]
+    assert files(tmp_path) == [f"file.bin.bad-{sha256(OTHER)[:12]}"]
 
 
 def test_the_callers_check_has_the_last_word(server: Server, get: Get, tmp_path: Path) -> None:
@@ -333,7 +305,7 @@ def test_the_callers_check_has_the_last_word(server: Server, get: Get, tmp_path:
     page = b"<html>please log in</html>"
     done = get(server.serve("/portal", page), server.serve("/b", DATA), check=check)
     assert done.source.endswith("/b")
-    assert files(tmp_path) == ["file.bin", f"file.bin.bad-{sha(page)[:12]}"]
+    assert files(tmp_path) == ["file.bin", f"file.bin.bad-{sha256(page)[:12]}"]
 
 
 def test_the_size_is_capped_declared_or_not(server: Server, get: Get, tmp_path: Path) -> None:
@@ -377,7 +349,7 @@ def test_a_slow_server_that_goes_on_is_waited_for(server: Server, get: Get) -> N
             exchange.server.released.wait(0.1)
 
     server.answers["/a"] = slow
-    assert get(server.url + "/a", timeout_s=0.5).sha256 == sha(DATA)  # takes 1 s
+    assert get(server.url + "/a", timeout_s=0.5).sha256 == sha256(DATA)  # takes 1 s
     assert server.hits["/a"] == 1
 
 
@@ -386,7 +358,7 @@ def test_a_server_that_cuts_every_megabyte_still_gives_it_all(
 ) -> None:
     data = random.Random(1).randbytes(8 << 20)
     server.answers["/a"] = ranged(data, cut=(1 << 20) + 1)
-    get(server.url + "/a", sha256=sha(data))
+    get(server.url + "/a", sha256=sha256(data))
     assert (tmp_path / "file.bin").read_bytes() == data
     assert server.hits["/a"] == 8
 
@@ -418,7 +390,7 @@ def test_plain_http_without_a_sha256_warns(
     server: Server, get: Get, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = server.serve("/a", DATA)
-    get(url, sha256=sha(DATA))
+    get(url, sha256=sha256(DATA))
     assert "warning" not in capsys.readouterr().err
     get(url)
     assert f"warning: {url} is plain http and no sha256 is set" in capsys.readouterr().err
@@ -429,7 +401,7 @@ def test_what_is_called_gzip_encoded_stays_as_it_is(
 ) -> None:
     packed = gzip.compress(DATA)
     server.answers["/a.tar.gz"] = whole_only(packed, headers={"Content-Encoding": "gzip"})
-    get(server.url + "/a.tar.gz", sha256=sha(packed))
+    get(server.url + "/a.tar.gz", sha256=sha256(packed))
     assert (tmp_path / "file.bin").read_bytes() == packed
 
 
@@ -440,14 +412,14 @@ def test_local_files_are_copied(get: Get, tmp_path: Path, form: str) -> None:
     address = str(source) if form == "path" else f"{form}{source.as_posix().replace(' ', '%20')}"
     if form == "file:":
         address = source.as_uri()
-    done = get(address, sha256=sha(DATA))
+    done = get(address, sha256=sha256(DATA))
     assert done.source == address
     assert (tmp_path / "file.bin").read_bytes() == DATA
     assert source.read_bytes() == DATA
     with pytest.raises(PipelineError, match="too-large"):
         get(address, max_bytes=100)
     with pytest.raises(PipelineError, match="its sha256 is"):
-        get(address, sha256=sha(OTHER))
+        get(address, sha256=sha256(OTHER))
     with pytest.raises(PipelineError, match="scheme"):
         get("file://elsewhere/x")
 

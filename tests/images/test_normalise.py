@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageDraw
+from PIL import Image, ImageCms
 
 from pipeline.core.errors import Rejected
 from pipeline.dedupe.phash import phash
@@ -31,25 +31,10 @@ from pipeline.images.normalise import (
     verify,
 )
 from tests.conftest import ROOT
+from tests.tables import encoded, png, shapes
 
 # normalise.py turns Pillow's warnings off once; pytest turns them on again around every test
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
-
-
-def drawn(width: int = 120, height: int = 80, mode: str = "RGB") -> Image.Image:
-    """Draw a smooth picture with shapes, its corners all different."""
-    ramp = np.linspace(0, 255, width * height * 3).reshape(height, width, 3).astype(np.uint8)
-    image = Image.fromarray(ramp)
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((10, 10, width // 2, height // 2), fill=(200, 30, 60))
-    draw.rectangle((width // 2, height // 2, width - 5, height - 9), fill=(20, 160, 90))
-    return image.convert(mode)
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def reason(data: bytes, **options: int) -> str:
@@ -69,20 +54,6 @@ def is_near(a: tuple[int, ...], b: tuple[int, ...], within: int = 6) -> bool:
     return max(abs(x - y) for x, y in zip(a, b, strict=True)) <= within
 
 
-def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """Write a PNG of the given header and chunks, whatever they hold."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        chunk(*each) for each in ((b"IHDR", header), *chunks, (b"IEND", b""))
-    )
-
-
 KINDS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 90},
     "PNG": {},
@@ -96,7 +67,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_format_is_told_by_content(kind: str) -> None:
-    info = verify(encoded(drawn(), kind, **KINDS[kind]))
+    info = verify(encoded(shapes(), kind, **KINDS[kind]))
     assert (info.format, info.width, info.height, info.frames) == (kind, 120, 80, 1)
     assert EXTENSIONS[info.format].startswith(".")
 
@@ -104,7 +75,7 @@ def test_every_format_is_told_by_content(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_cut_anywhere_is_truncated(kind: str) -> None:
     # a BMP's last row and a PNG's end chunk hold nothing that is missed
-    whole = encoded(drawn(300, 200), kind, **KINDS[kind])
+    whole = encoded(shapes(300, 200), kind, **KINDS[kind])
     for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
         cut = whole[: max(40, int(len(whole) * share))]
         assert reason(cut) == "truncated", share
@@ -112,7 +83,7 @@ def test_a_file_cut_anywhere_is_truncated(kind: str) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
 def test_a_cut_jpeg_is_seen_at_an_eighth_as_at_full_size(options: dict[str, Any]) -> None:
-    whole = encoded(drawn(333, 222), "JPEG", quality=85, **options)
+    whole = encoded(shapes(333, 222), "JPEG", quality=85, **options)
     for end in range(700, len(whole), 97):
         full = Image.open(io.BytesIO(whole[:end]))
         with pytest.raises(OSError, match=r"truncated|broken"):
@@ -149,7 +120,7 @@ def test_a_reason_is_the_same_in_every_run() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG", "AVIF"])
 def test_a_bomb_is_refused_from_its_header(kind: str) -> None:
-    data = bytearray(encoded(drawn(64, 64), kind))
+    data = bytearray(encoded(shapes(64, 64), kind))
     if kind == "PNG":
         data = bytearray(png(30_000, 30_000, (b"IDAT", zlib.compress(b"\0" * 100))))
     elif kind == "GIF":
@@ -175,7 +146,7 @@ def test_a_bomb_is_refused_from_its_header(kind: str) -> None:
 
 
 def test_the_pixel_cap_is_the_callers() -> None:
-    data = encoded(drawn(120, 80), "PNG")
+    data = encoded(shapes(120, 80), "PNG")
     assert verify(data, max_pixels=9600).width == 120
     assert reason(data, max_pixels=9599) == "too-many-pixels"
     assert decode.PILLOW_MAX_PIXELS > decode.MAX_PIXELS
@@ -193,13 +164,13 @@ def test_a_tile_larger_than_its_picture_is_refused() -> None:
 
 
 def test_a_jpeg_of_countless_scans_is_refused() -> None:
-    whole = encoded(drawn(), "JPEG", progressive=True)
+    whole = encoded(shapes(), "JPEG", progressive=True)
     scan = whole.rindex(b"\xff\xda")
     assert reason(whole[:-2] + whole[scan:-2] * 600 + b"\xff\xd9") == "too-many-pixels"
 
 
 def test_side_is_judged_by_the_shorter_one() -> None:
-    data = encoded(drawn(120, 80), "JPEG")
+    data = encoded(shapes(120, 80), "JPEG")
     assert verify(data, min_side=80).height == 80
     assert reason(data, min_side=81) == "too-small"
 
@@ -218,7 +189,7 @@ def test_the_first_of_many_frames_is_taken(kind: str) -> None:
 
 
 def test_a_camera_s_second_picture_in_a_jpeg_changes_nothing() -> None:
-    first, second = drawn(), drawn().rotate(180)
+    first, second = shapes(), shapes().rotate(180)
     data = encoded(first, "MPO", save_all=True, append_images=[second], quality=90)
     assert verify(data).format == "JPEG"
     assert normalise(data, 512).data == data
@@ -227,7 +198,7 @@ def test_a_camera_s_second_picture_in_a_jpeg_changes_nothing() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_comes_out_upright(kind: str, orientation: int) -> None:
-    upright = drawn(96, 64)
+    upright = shapes(96, 64)
     backwards = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -254,7 +225,7 @@ def test_every_orientation_comes_out_upright(kind: str, orientation: int) -> Non
 def test_damaged_exif_is_no_reason_to_lose_a_picture() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = encoded(drawn(), "JPEG", exif=exif)
+    data = encoded(shapes(), "JPEG", exif=exif)
     at = data.index(b"Exif\0\0") + 6
     for broken in (b"XX*\0", b"MM\0*\xff\xff\xff\xf0"):
         done = normalise(data[:at] + broken + data[at + len(broken) :], 512)
@@ -291,7 +262,7 @@ def test_transparency_lies_over_white() -> None:
 
 
 def test_a_palette_keeps_its_colours_and_its_holes() -> None:
-    image = drawn().quantize(16)
+    image = shapes().quantize(16)
     plain = normalise(encoded(image, "PNG"), 512)
     assert plain.notes == ("palette",)
     assert np.array_equal(
@@ -306,7 +277,7 @@ def test_a_palette_keeps_its_colours_and_its_holes() -> None:
 
 
 def test_a_colour_key_is_transparency_too() -> None:
-    done = normalise(encoded(drawn(), "PNG", transparency=(20, 160, 90)), 512)
+    done = normalise(encoded(shapes(), "PNG", transparency=(20, 160, 90)), 512)
     assert pixel(done.data, 80, 60) == (255, 255, 255)
 
 
@@ -331,24 +302,24 @@ def test_floating_point_and_32_bit_grey_are_stretched() -> None:
 
 
 def test_bilevel_and_other_modes_come_through() -> None:
-    letter = normalise(encoded(drawn(mode="1"), "TIFF", compression="group4"), 512)
+    letter = normalise(encoded(shapes(mode="1"), "TIFF", compression="group4"), 512)
     assert set(np.unique(np.asarray(Image.open(io.BytesIO(letter.data))))) == {0, 255}
-    assert normalise(encoded(drawn(mode="YCbCr"), "TIFF"), 512).format == "PNG"
+    assert normalise(encoded(shapes(mode="YCbCr"), "TIFF"), 512).format == "PNG"
     lab = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    stored = ImageCms.profileToProfile(drawn(), lab[1], lab[0], outputMode="LAB")
+    stored = ImageCms.profileToProfile(shapes(), lab[1], lab[0], outputMode="LAB")
     assert stored is not None
     assert verify(normalise(encoded(stored, "TIFF"), 512).data).mode == "RGB"
-    info = verify(encoded(drawn(), "TIFF"))
+    info = verify(encoded(shapes(), "TIFF"))
     with pytest.raises(Rejected, match="format"):  # a mode that Pillow cannot turn into RGB
         flatten(Image.new("La", (9, 9)), info, [])
 
 
 def test_what_needs_nothing_keeps_its_bytes() -> None:
     for data in (
-        encoded(drawn(), "JPEG", progressive=True),
-        encoded(drawn(mode="L"), "JPEG"),
-        encoded(drawn(), "PNG"),
-        encoded(drawn(mode="L"), "PNG"),
+        encoded(shapes(), "JPEG", progressive=True),
+        encoded(shapes(mode="L"), "JPEG"),
+        encoded(shapes(), "PNG"),
+        encoded(shapes(mode="L"), "PNG"),
     ):
         done = normalise(data, 120)
         assert done.data is data
@@ -357,22 +328,22 @@ def test_what_needs_nothing_keeps_its_bytes() -> None:
 
 def test_larger_is_reduced_in_proportion() -> None:
     for kind in ("JPEG", "PNG", "WEBP"):
-        data = encoded(drawn(1600, 600), kind, **KINDS[kind])
+        data = encoded(shapes(1600, 600), kind, **KINDS[kind])
         done = normalise(data, 400)
         assert (done.width, done.height, done.format) == (400, 150, "JPEG")
         assert (done.info.width, done.info.height) == (1600, 600)
         assert "reduced" in done.notes
-        direct = drawn(1600, 600).resize((400, 150), Image.Resampling.LANCZOS)
+        direct = shapes(1600, 600).resize((400, 150), Image.Resampling.LANCZOS)
         out = np.asarray(Image.open(io.BytesIO(done.data))).astype(int)
         assert np.abs(out - np.asarray(direct)).mean() < 3
     assert normalise(encoded(Image.new("RGB", (2000, 16)), "PNG"), 20).height == 1
 
 
 def test_a_reduced_picture_keeps_its_form() -> None:
-    once = normalise(encoded(drawn(900, 700), "WEBP"), 512)
+    once = normalise(encoded(shapes(900, 700), "WEBP"), 512)
     again = normalise(once.data, 512)
     assert again.data is once.data
-    assert normalise(encoded(drawn(900, 700), "WEBP"), 512).data == once.data
+    assert normalise(encoded(shapes(900, 700), "WEBP"), 512).data == once.data
 
 
 def test_content_id_is_the_file_s_sha256() -> None:
@@ -398,11 +369,11 @@ def test_what_is_decoded_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
                 now -= 1
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", counted)
-    data = encoded(drawn(100, 100), "BMP")
+    data = encoded(shapes(100, 100), "BMP")
     with ThreadPoolExecutor(16) as pool:
         assert {info.width for info in pool.map(verify, [data] * 60)} == {100}
         # one above the whole budget waits to be alone and still gets through
-        assert pool.submit(verify, encoded(drawn(300, 300), "BMP")).result().width == 300
+        assert pool.submit(verify, encoded(shapes(300, 300), "BMP")).result().width == 300
     assert peak <= 2
 
 
@@ -414,20 +385,20 @@ from PIL import Image
 from pipeline.errors import Rejected
 from pipeline.images import normalise, verify
 from pipeline.phash import phash
-from tests.images.test_normalise import drawn, encoded, png
+from tests.tables import encoded, png, shapes
 import zlib
 exif = Image.Exif(); exif[0x0112] = 6; exif[0x010F] = "x" * 50
-jpeg = encoded(drawn(), "JPEG", exif=exif)
+jpeg = encoded(shapes(), "JPEG", exif=exif)
 at = jpeg.index(b"Exif\\0\\0") + 6
-p = drawn().quantize(16)
+p = shapes().quantize(16)
 items = [
     png(12_000, 10_000, (b"IDAT", b"")), png(30_000, 30_000, (b"IDAT", b"")),
     jpeg[:at] + b"MM\\0*\\0\\0\\0\\x08\\0\\xff" + jpeg[at + 10:],
     encoded(p, "PNG", transparency=bytes(range(16))),
     png(10, 10, *[(b"acTL", b"\\0" * 8)] * 2, (b"IDAT", zlib.compress(b"\\0" * 310))),
-    encoded(drawn(), "TIFF")[:-30], b"RIFF\\0\\0\\0\\0WEBPVP8 ", b"<html>",
+    encoded(shapes(), "TIFF")[:-30], b"RIFF\\0\\0\\0\\0WEBPVP8 ", b"<html>",
 ]
-items += [encoded(drawn(), k)[:n] for k in ("AVIF", "WEBP", "TIFF", "GIF") for n in (30, 90, 200)]
+items += [encoded(shapes(), k)[:n] for k in ("AVIF", "WEBP", "TIFF", "GIF") for n in (30, 90, 200)]
 def work(data):
     for act in (verify, lambda d: normalise(d, 64), phash):
         try:
@@ -476,8 +447,8 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 def test_random_damage_is_refused_or_harmless(capfd: pytest.CaptureFixture[str]) -> None:
     rng = random.Random(8)
-    whole = [encoded(drawn(), kind, **options) for kind, options in KINDS.items()]
-    whole += [encoded(drawn(), "JPEG", progressive=True), encoded(drawn(mode="LA"), "PNG")]
+    whole = [encoded(shapes(), kind, **options) for kind, options in KINDS.items()]
+    whole += [encoded(shapes(), "JPEG", progressive=True), encoded(shapes(mode="LA"), "PNG")]
     reasons = set()
     for _ in range(600):
         data = bytearray(rng.choice(whole))

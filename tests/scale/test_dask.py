@@ -34,13 +34,11 @@ from pipeline.dedupe import stage as dedupe
 from pipeline.dedupe.hamming import U64, near_values, plan_of
 from pipeline.scale import dask, shards
 from pipeline.scale.dask import Cluster, local_cluster, workers
-from tests.archiving import write_archive
-from tests.collect.test_stage import picture, store, tell
+from tests.archiving import TEST, TRAIN, WRONG, pen, write_archive
 from tests.conftest import ROOT
-from tests.convert.test_stage import TEST, TRAIN, WRONG, pen
-from tests.dedupe.test_hamming import clustered, constant_bits, lopsided_bits, uniform
-from tests.tables import drawn
-from tests.tables import picture as photo
+from tests.crawled import store, tell
+from tests.hashes import clustered, constant_bits, lopsided_bits, uniform
+from tests.tables import drawn, image_file, picture
 
 ProjectMaker = Callable[..., Path]
 
@@ -190,12 +188,12 @@ def test_convert(twice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
 def test_collect(twice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def crawled(root: Path) -> None:
         for number in range(9):
-            _, attempt = store(root, "kathak", picture(number), rank=number, licence="by")
+            _, attempt = store(root, "kathak", image_file(number), rank=number, licence="by")
             tell(root, attempt)
-        store(root, "kathak", picture(3), "copy of 3.jpg")
-        store(root, "kathak", picture(4)[:500], "cut.jpg")
+        store(root, "kathak", image_file(3), "copy of 3.jpg")
+        store(root, "kathak", image_file(4)[:500], "cut.jpg")
         store(root, "kathak", b"<html>", "page.jpg")
-        store(root, "kathak", picture(11, kind="PNG"), "mine.png")
+        store(root, "kathak", image_file(11, kind="PNG"), "mine.png")
 
     monkeypatch.setattr(picture_shards, "FILES", 2)
     dances = {"kathak": {"label": "Kathak", "queries": ["kathak"]}}
@@ -209,10 +207,10 @@ def photos(root: Path) -> None:
     with writing_samples(root / samples_path("dances"), row_group=4) as writer:
         for seed in range(8):
             image = drawn(seed)
-            writer.add(photo(f"{seed}", image))
-            writer.add(photo(f"{seed} again", image))
-            writer.add(photo(f"{seed} worse", image, quality=30))
-        writer.add(photo("turned", drawn(1).transpose(0)))  # type: ignore[arg-type]
+            writer.add(picture(f"{seed}", image))
+            writer.add(picture(f"{seed} again", image))
+            writer.add(picture(f"{seed} worse", image, quality=30))
+        writer.add(picture("turned", drawn(1).transpose(0)))  # type: ignore[arg-type]
 
 
 WITH_MIRROR = {
