@@ -1,1 +1,1 @@
-"""The whole pipeline offline: a small drawn world, a loopback web and the run between them."""
+"""Run the whole pipeline offline: a small drawn world, a local web that serves it, and the run."""

@@ -1,4 +1,4 @@
-"""The handwriting archives of the drawn world, in HP's layout, with planted faults."""
+"""Draw the handwriting archives of the demo, in HP's layout, with planted faults."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.demo import letters
-from pipeline.demo.letters import LETTERS, Hand, unipen
+from pipeline.demo.letters import LETTERS, Handwriting, unipen
 
 TRAIN_WRITERS = tuple(range(16, 31))
-TEST_WRITERS = tuple(range(40, 50))  # other people than those who wrote the train part
+TEST_WRITERS = tuple(range(40, 50))  # none of them wrote for the train archive
 TRAIN_TRIALS, TEST_TRIALS = 3, 2
 TRAIN_ARCHIVE, TEST_ARCHIVE = "train-online.tar.gz", "test-online.tar.gz"
 
@@ -22,26 +22,26 @@ Member = tuple[str, bytes]
 
 @dataclass(frozen=True)
 class DrawnArchives:
-    """Two archives, and what is in them: the paths of members without their extension."""
+    """Two archives, and the paths of their members by fault, without extensions."""
 
     files: dict[str, bytes]  # tar.gz by name
-    sound: tuple[str, ...]  # with nothing wrong, each unlike all others
+    sound: tuple[str, ...]  # without a fault; no two are equal
     apple_doubles: tuple[str, ...]
     corrupt: tuple[str, ...]
-    copies: tuple[tuple[str, str], ...]  # (copy, the member whose strokes it has)
+    copies: tuple[tuple[str, str], ...]  # (copy, the member with the same strokes)
 
     @property
     def checksums(self) -> dict[str, str]:
-        """Return the sha256 of each file by its name."""
+        """The sha256 of each archive, by file name."""
         return {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
 
 
 def draw_archives(seed: int) -> DrawnArchives:
-    """Write the train and the test archive, the same bytes for the same seed."""
+    """Return the train and the test archive; one seed always gives the same bytes."""
     doubles, corrupt, copies = _apple_doubles(), _corrupt(seed), _copies(seed)
     sound, test = list(_sound(seed)), list(_test_members(seed))
     train = [*sound, *doubles, *corrupt, *copies]
-    train.sort(key=lambda member: member[0])  # an AppleDouble stands beside its file
+    train.sort(key=lambda member: member[0])  # an AppleDouble file is beside its file
     pairs = tuple((name, f"{name[:-2]}01") for name in _names(copies))
     copied = {twin for _, twin in pairs}
     return DrawnArchives(
@@ -63,10 +63,10 @@ def _path(writer: int, letter: str, trial: int, prefix: str = "") -> str:
 
 def _sound(seed: int) -> Iterator[Member]:
     for writer in TRAIN_WRITERS:
-        hand = Hand.of(writer, seed)
+        handwriting = Handwriting.of(writer, seed)
         for letter in LETTERS:
             for trial in range(1, TRAIN_TRIALS + 1):
-                strokes = hand.write(letter, trial, seed)
+                strokes = handwriting.write(letter, trial, seed)
                 yield _path(writer, letter, trial), unipen(strokes, writer, trial)
 
 
@@ -76,33 +76,36 @@ def _apple_doubles() -> list[Member]:
 
 
 def _copies(seed: int) -> list[Member]:
-    """Give strokes of trial 1 as one more trial, as if a sheet had been read in twice."""
+    """Return the strokes of trial 1 as a further trial, as if a sheet had been scanned twice."""
     trial, letter = TRAIN_TRIALS + 1, "020"
     return [
         (
             _path(writer, letter, trial),
-            unipen(Hand.of(writer, seed).write(letter, 1, seed), writer, trial),
+            unipen(Handwriting.of(writer, seed).write(letter, 1, seed), writer, trial),
         )
         for writer in TRAIN_WRITERS[-4:]
     ]
 
 
 def _corrupt(seed: int) -> list[Member]:
-    """Give pen files that broke: one ends within a point, one holds bytes where points were."""
-    ends, garbled = (
-        (_path(writer, "016", 99), unipen(Hand.of(writer, seed).write("016", 99, seed), writer, 99))
+    """Return two damaged pen files: one ends within a point, one has garbage instead of points."""
+    whole, garbled = (
+        (
+            _path(writer, "016", 99),
+            unipen(Handwriting.of(writer, seed).write("016", 99, seed), writer, 99),
+        )
         for writer in TRAIN_WRITERS[:2]
     )
     return [
-        (ends[0], ends[1][: ends[1].rindex(b" ")]),
+        (whole[0], whole[1][: whole[1].rindex(b" ")]),
         (garbled[0], garbled[1].partition(b".PEN_DOWN\n")[0] + b".PEN_DOWN\n" + GARBAGE),
     ]
 
 
 def _test_members(seed: int) -> Iterator[Member]:
-    """Give the test archive: numbered files of unknown hands, and their classes beside them."""
+    """Give the members of the test archive: numbered files without writers, and their classes."""
     samples = [
-        (letter, unipen(Hand.of(writer, seed).write(letter, trial, seed), 0, trial))
+        (letter, unipen(Handwriting.of(writer, seed).write(letter, trial, seed), 0, trial))
         for writer in TEST_WRITERS
         for letter in LETTERS
         for trial in range(1, TEST_TRIALS + 1)

@@ -1,7 +1,7 @@
-"""Draw dancers: classes differ in pose, costume colour, head-dress and skirt.
+"""Draw dancers: classes differ in pose, costume colour, headdress and skirt.
 
-Everything else (stage, light, where the dancer stands, how tall, mirrored or not) varies from
-picture to picture and tells nothing about the class, as in photos.
+Everything else varies from image to image and does not depend on the class, as in photos: stage,
+light, position, height, and whether the image is mirrored.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Style:
-    """What a dance looks like. Angles in degrees: 0 is down, positive is outwards."""
+    """The appearance of a dance. Angles are in degrees: 0 is down, positive is outwards."""
 
     costume: float  # hue, 0 to 1
-    brightness: float  # of the costume: a white one is bright and pale
+    brightness: float  # of the costume; a white one is bright and has little saturation
     saturation: float
     trim: float  # hue of borders and jewels
     skirt: Literal["pleats", "flare", "bell", "barrel"]
@@ -54,24 +54,24 @@ STYLES: dict[str, Style] = {
 
 
 def draw(style: Style, chance: random.Random) -> Image.Image:
-    """Return one picture of a dancer (RGB, 260 to 420 pixels a side)."""
+    """Return one image of a dancer (RGB, sides of 260 to 420 pixels)."""
     size = (chance.randint(260, 360), chance.randint(320, 420))
-    picture = _stage(size, chance)
-    _dancer(picture, style, chance)
+    image = _stage(size, chance)
+    _dancer(image, style, chance)
     if chance.random() < 0.5:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     noise = np.random.default_rng(chance.getrandbits(32)).normal(
         0, chance.uniform(2, 9), size[::-1]
     )
     light = chance.uniform(0.75, 1.2)
-    pixels = np.asarray(picture, dtype=np.float32) * light + noise[..., None]
+    pixels = np.asarray(image, dtype=np.float32) * light + noise[..., None]
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8), "RGB")
 
 
-def jpeg(picture: Image.Image, quality: int = 88) -> bytes:
-    """Encode as JPEG."""
+def jpeg(image: Image.Image, quality: int = 88) -> bytes:
+    """Return an image as JPEG bytes."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
@@ -81,10 +81,10 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
 
 
 def _stage(size: tuple[int, int], chance: random.Random) -> Image.Image:
-    """Draw what lies behind: a slanting light, and pillars, arches and lamps anywhere.
+    """Draw the background: a slanting light, and pillars, arches and lamps at random.
 
-    Large light and dark shapes are what a perceptual hash sees, so they make the hashes of two
-    pictures as far apart as those of two photos.
+    A perceptual hash depends on large light and dark shapes. They make the hashes of two images
+    as different as those of two photos.
     """
     width, height = size
     angle = chance.uniform(0, 2 * math.pi)
@@ -93,8 +93,8 @@ def _stage(size: tuple[int, int], chance: random.Random) -> Image.Image:
     ramp = (ramp - ramp.min()) / (ramp.max() - ramp.min())
     ends = [_rgb(chance.random(), chance.uniform(0, 0.5), chance.uniform(0.1, 0.9)) for _ in "12"]
     mixed = np.array(ends[0]) * (1 - ramp[..., None]) + np.array(ends[1]) * ramp[..., None]
-    picture = Image.fromarray(mixed.astype(np.uint8), "RGB")
-    pen = ImageDraw.Draw(picture)
+    image = Image.fromarray(mixed.astype(np.uint8), "RGB")
+    pen = ImageDraw.Draw(image)
     for _ in range(chance.randint(5, 9)):
         colour = _rgb(chance.random(), chance.uniform(0, 0.5), chance.uniform(0.05, 0.95))
         left, top = chance.uniform(-0.2, 0.9) * width, chance.uniform(-0.2, 0.9) * height
@@ -110,17 +110,17 @@ def _stage(size: tuple[int, int], chance: random.Random) -> Image.Image:
             pen.rectangle((box[0], top + down / 2, box[2], top + down), fill=colour)
     floor = chance.uniform(0.78, 0.95) * height
     pen.rectangle((0, floor, width, height), fill=_rgb(0.08, 0.4, chance.uniform(0.1, 0.7)))
-    return picture.filter(ImageFilter.GaussianBlur(chance.uniform(0.5, 3)))
+    return image.filter(ImageFilter.GaussianBlur(chance.uniform(0.5, 3)))
 
 
 class _Body:
-    """Maps a body one unit tall, feet at (0, 1), onto the picture, and draws with round joints."""
+    """Maps a body of height 1, with its feet at (0, 1), onto an image; draws round joints."""
 
-    def __init__(self, picture: Image.Image, style: Style, chance: random.Random) -> None:
-        self.pen = ImageDraw.Draw(picture)
-        self.unit = picture.height * chance.uniform(0.62, 0.85)
-        self.left = picture.width * chance.uniform(0.4, 0.6)
-        self.top = picture.height * chance.uniform(0.9, 0.97) - self.unit
+    def __init__(self, image: Image.Image, style: Style, chance: random.Random) -> None:
+        self.pen = ImageDraw.Draw(image)
+        self.unit = image.height * chance.uniform(0.62, 0.85)
+        self.left = image.width * chance.uniform(0.4, 0.6)
+        self.top = image.height * chance.uniform(0.9, 0.97) - self.unit
         self.lean = chance.uniform(-0.08, 0.08)
         hue = style.costume + chance.gauss(0, 0.02)
         value = style.brightness * chance.uniform(0.85, 1.1)
@@ -150,9 +150,9 @@ class _Body:
         self.pen.polygon([self.at(corner) for corner in corners], fill=colour)
 
 
-def _dancer(picture: Image.Image, style: Style, chance: random.Random) -> None:
-    """Draw the dancer over the stage: legs, skirt, body, arms, head."""
-    body = _Body(picture, style, chance)
+def _dancer(image: Image.Image, style: Style, chance: random.Random) -> None:
+    """Draw the dancer on the stage: legs, skirt, body, arms, head."""
+    body = _Body(image, style, chance)
     sink = 0.12 * math.sin(math.radians(style.bend))  # bent knees lower the hips
     hip, neck = 0.55 + sink, 0.24 + sink
     for side in (-1, 1):

@@ -1,4 +1,4 @@
-"""Real files shown by the loopback web: pictures in a folder a class, and published archives."""
+"""Real files for the demo's web: one folder of images per class, and published archives."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pipeline.core.errors import PipelineError
 from pipeline.demo.world import IMAGE_HOSTS, Answer, Gallery, Hit, Url
 
 PARTS = ("train", "test")
-SOURCES = ("offline", "online")  # the publisher's own pictures first
+SOURCES = ("offline", "online")  # the publisher's own images first
 
 
 @dataclass(frozen=True)
 class FolderDances:
-    """A dance a folder: every file in it is a search result."""
+    """One folder per dance; each file in it is a search result."""
 
     galleries: dict[str, Gallery]  # by key
     labels: dict[str, str]  # key -> the folder's name
 
     def find(self, query: str) -> str | None:
-        """Return the dance whose folder's name stands in the query; the longest where several."""
-        asked = _words(query)
-        named = [key for key, label in self.labels.items() if _words(label) in asked]
+        """Return the dance whose folder's name is in the query; the longest name if several are."""
+        words = _words(query)
+        named = [key for key, label in self.labels.items() if _words(label) in words]
         return max(named, key=len, default=None)
 
     def gallery(self, key: str) -> Gallery | None:
-        """Return what is in a dance's folder."""
+        """Return the files of a dance; None if there is no such folder."""
         return self.galleries.get(key)
 
 
@@ -38,9 +38,9 @@ def _words(text: str) -> str:
 
 
 def read_dances(root: Path) -> FolderDances:
-    """Take the folders of `root` as dances.
+    """Return the folders of `root` as dances.
 
-    Raises PipelineError where there is none, one is empty, or two give the same key.
+    Raises PipelineError if there are fewer than two, one is empty, or two give the same key.
     """
     galleries: dict[str, Gallery] = {}
     labels: dict[str, str] = {}
@@ -51,13 +51,17 @@ def read_dances(root: Path) -> FolderDances:
         files = sorted(path for path in folder.iterdir() if path.is_file())
         files = [path for path in files if not path.name.startswith(".")]
         if not files:
-            raise PipelineError(f"{folder}: no pictures in it")
-        if not key or key in galleries:
-            raise PipelineError(f"{folder}: its name gives the key {key!r}, which is no other's")
+            raise PipelineError(f"{folder}: the folder is empty; add images to it or remove it")
+        if not key:
+            raise PipelineError(f"{folder}: the folder's name needs a letter a-z or a digit")
+        if key in galleries:
+            raise PipelineError(
+                f"{folder}: the folder {labels[key]!r} gives the same key, {key!r}; rename one"
+            )
         galleries[key] = _gallery(key, folder.name, files)
         labels[key] = folder.name
     if len(galleries) < 2:
-        raise PipelineError(f"{root}: expected a folder a class, at least two; see --help")
+        raise PipelineError(f"{root}: expected one folder per class, and at least two")
     return FolderDances(galleries, labels)
 
 
@@ -66,7 +70,7 @@ def _gallery(key: str, label: str, files: list[Path]) -> Gallery:
     for index, path in enumerate(files):
         host = IMAGE_HOSTS[index % len(IMAGE_HOSTS)]
         image = Url(host, f"/{key}/{quote(path.name)}")
-        page = Url(host, f"/{key}/page-{index}.html")  # whose pictures they are is not known
+        page = Url(host, f"/{key}/page-{index}.html")  # unknown: each image gets a page of its own
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         answers[image.host, image.path] = Answer(path, kind)
         answers[page.host, page.path] = Answer(
@@ -80,7 +84,7 @@ def _gallery(key: str, label: str, files: list[Path]) -> Gallery:
 def find_archives(root: Path) -> dict[str, dict[str, Path]]:
     """Return source -> part -> archive for each source that has both parts.
 
-    Raises PipelineError where no source has, or one part has several archives.
+    Raises PipelineError if no source has both, or if a part has several archives.
     """
     found: dict[str, dict[str, Path]] = {}
     for source in SOURCES:
@@ -89,13 +93,16 @@ def find_archives(root: Path) -> dict[str, dict[str, Path]]:
             paths = sorted(root.glob(f"hpl-tamil-*-{part}-{source}*.tar.gz"))
             if len(paths) > 1:
                 names = ", ".join(path.name for path in paths)
-                raise PipelineError(f"{root}: one {part} {source} archive expected, found {names}")
+                raise PipelineError(
+                    f"{root}: expected one {part} {source} archive, found {len(paths)}: {names}"
+                )
             if paths:
                 parts[part] = paths[0]
         if set(parts) == set(PARTS):
             found[source] = parts
     if not found:
         raise PipelineError(
-            f"{root}: no pair hpl-tamil-*-train-{{offline,online}}*.tar.gz and -test-"
+            f"{root}: expected two archives, hpl-tamil-*-train-SOURCE*.tar.gz and "
+            f"hpl-tamil-*-test-SOURCE*.tar.gz, where SOURCE is {' or '.join(SOURCES)}"
         )
     return found

@@ -1,160 +1,186 @@
-"""What a run found of what was planted, told by the files that its stages wrote."""
+"""Compare what a run did with what was planted, from the files of its stages and the web's log."""
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline.core.files import read_json
+from pipeline.dataset.columns import KEEPER_ID, REASON, SAMPLE_ID, STATUS
+from pipeline.dataset.dedupe_result import (
+    CONFLICT,
+    KEEP,
+    NEAR_DUPLICATE,
+    REMOVE,
+    SAME_BYTES,
+    read_marks,
+)
 from pipeline.dataset.ledger import Attempt, read_ledger
+from pipeline.dataset.paths import ledger_path, report_path
+from pipeline.dataset.rejected import read_rejected
 from pipeline.demo.drawn_archives import TRAIN_ARCHIVE, DrawnArchives
 from pipeline.demo.scenes import Scene
-from pipeline.demo.web import Web
-from pipeline.demo.world import ARCHIVES, INTRANET, Gallery, Plant, Url
+from pipeline.demo.web import Traffic
+from pipeline.demo.world import ARCHIVES, INTRANET, Fault, Gallery, Plant, Url
 
 REFUSED = {  # fault -> the reason in the ledger
-    "HTML named .jpg": "not-an-image",
-    "truncated JPEG": "truncated",
-    "decompression bomb": "too-many-pixels",
-    "404": "http-404",
-    "robots.txt says no": "robots",
-    "X-Robots-Tag says no": "opt-out",
-    "redirect to a private address": "private-address",
+    Fault.HTML: "not-an-image",
+    Fault.TRUNCATED: "truncated",
+    Fault.BOMB: "too-many-pixels",
+    Fault.MISSING: "http-404",
+    Fault.ROBOTS: "robots",
+    Fault.OPT_OUT: "opt-out",
+    Fault.PRIVATE: "private-address",
 }
-VERDICTS = {
-    "503 that recovers": "tried again, stored",
-    "same bytes": "stored once",
-    "near copy, rescaled": "one kept",
-    "near copy, recompressed": "one kept",
-    "one picture, two labels": "left out until a person decides",
-} | {fault: f"refused: {reason}" for fault, reason in REFUSED.items()}
+OUTCOMES = {
+    Fault.LATE: "retried, then stored",
+    Fault.SAME_BYTES: "stored once",
+    Fault.RESCALED: "one copy kept",
+    Fault.RECOMPRESSED: "one copy kept",
+    Fault.TWO_LABELS: "left out until a person decides",
+    Fault.HTML: "refused: not-an-image",
+    Fault.TRUNCATED: "refused: truncated",
+    Fault.BOMB: "refused: too-many-pixels",
+    Fault.MISSING: "refused: http-404",
+    Fault.ROBOTS: "refused: robots; never requested",
+    Fault.OPT_OUT: "refused: opt-out",
+    Fault.PRIVATE: "refused: private-address; never requested",
+    Fault.CUT: "resumed with Range",
+    Fault.APPLE_DOUBLE: "skipped",
+    Fault.CORRUPT: "rejected with a reason",
+    Fault.SAME_STROKES: "one copy kept",
+}
+KEPT = "kept"
+SOUND_IMAGES, SOUND_PEN_FILES = "no fault (images)", "no fault (pen files)"
+
+Mark = Mapping[str, Any]  # a row of dedupe.parquet by column; empty if there is none
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault: how many were planted, how many were found, and what became of them."""
+    """A kind of fault: how many were planted, how many were found, and what became of them."""
 
     fault: str
     planted: int
     found: int
-    verdict: str
+    outcome: str
 
 
-def find_planted(data: Path, scene: Scene, web: Web) -> list[Finding]:
-    """Count what was found of all that a scene's drawn parts have planted."""
+def find_planted(root: Path, scene: Scene, traffic: Traffic) -> list[Finding]:
+    """Return a finding for each kind of fault in the drawn parts of a scene.
+
+    `root` is the project that ran; `traffic` holds every request that its run made.
+    """
     findings = []
-    if scene.drawn_dances:
-        galleries = map(scene.world.dances.gallery, scene.drawn_dances)
-        evidence = DanceEvidence(data, scene.drawn_dances, web)
-        findings += evidence.findings([gallery for gallery in galleries if gallery])
-    if scene.archives.drawn:
-        findings += archive_findings(data, scene.archives.drawn, web)
+    with chdir(root):  # paths of a dataset are relative to the project's root
+        if scene.drawn_dances:
+            galleries = map(scene.world.dances.gallery, scene.drawn_dances)
+            evidence = DanceEvidence(scene.drawn_dances, traffic)
+            findings += evidence.findings([gallery for gallery in galleries if gallery])
+        if scene.archives.drawn:
+            findings += archive_findings(scene.archives.drawn, traffic)
     return findings
 
 
 class DanceEvidence:
-    """The ledgers of a run's crawls and the marks of its dedupe."""
+    """The ledgers of a run's crawls, the result of its dedupe, and the requests that it made."""
 
-    def __init__(self, data: Path, dances: Iterable[str], web: Web) -> None:
-        self._web = web
+    def __init__(self, dances: Iterable[str], traffic: Traffic) -> None:
+        self._traffic = traffic
         self._attempts: dict[str, list[Attempt]] = defaultdict(list)  # by source URL
         for dance in dances:
-            for attempt in read_ledger(data / "dances" / "crawl" / dance / "ledger.jsonl"):
+            for attempt in read_ledger(ledger_path("dances", dance)):
                 self._attempts[attempt.source_url].append(attempt)
-        self._marks = _marks(data / "dances")
+        self._marks = _marks("dances")
 
     def findings(self, galleries: Sequence[Gallery]) -> list[Finding]:
-        """Count what was found of what these galleries hold."""
+        """Return a finding for each kind of fault in these galleries, and one for sound images."""
         plants = [plant for gallery in galleries for plant in gallery.plants]
-        found = []
+        findings = []
         for fault in dict.fromkeys(plant.fault for plant in plants):
-            verdicts = [self.is_found(plant) for plant in plants if plant.fault == fault]
-            found.append(Finding(fault, len(verdicts), sum(verdicts), VERDICTS[fault]))
+            found = [self.is_found(plant) for plant in plants if plant.fault == fault]
+            findings.append(Finding(fault, len(found), sum(found), OUTCOMES[fault]))
         kept = [self.is_kept(url) for gallery in galleries for url in gallery.sound]
-        return [*found, Finding("nothing wrong (pictures)", len(kept), sum(kept), "kept")]
+        return [*findings, Finding(SOUND_IMAGES, len(kept), sum(kept), KEPT)]
 
     def is_found(self, plant: Plant) -> bool:
-        """Say whether the run did with a planted fault what it should."""
+        """Return whether the run treated a planted fault as it should."""
         attempts = self._at(plant.url)
         outcomes = {(attempt.outcome, attempt.reason) for attempt in attempts}
         if plant.fault in REFUSED:
-            return ("refused", REFUSED[plant.fault]) in outcomes and not self._web.requests(
-                INTRANET
-            )
-        if plant.fault == "503 that recovers":
+            is_refused = ("refused", REFUSED[plant.fault]) in outcomes
+            return is_refused and not self._is_trespassed(plant)
+        if plant.fault == Fault.LATE:
             return {("retry", "http-503"), ("stored", None)} <= outcomes
-        if plant.fault == "same bytes":
+        if plant.fault == Fault.SAME_BYTES:
             both = [*attempts, *self._at(plant.twin)]
-            once = sorted(attempt.outcome for attempt in both) == ["duplicate", "stored"]
-            return once and len({attempt.sha256 for attempt in both}) == 1
+            is_stored_once = sorted(attempt.outcome for attempt in both) == ["duplicate", "stored"]
+            return is_stored_once and len({attempt.sha256 for attempt in both}) == 1
         copy, twin = self._mark(plant.url), self._mark(plant.twin)
-        if plant.fault == "one picture, two labels":
-            return copy.get("status") == twin.get("status") == "conflict"
-        return any(_is_copy(*pair, "near-duplicate") for pair in ((copy, twin), (twin, copy)))
+        if plant.fault == Fault.TWO_LABELS:
+            return copy.get(STATUS) == twin.get(STATUS) == CONFLICT
+        return any(_is_copy(*pair, NEAR_DUPLICATE) for pair in ((copy, twin), (twin, copy)))
 
-    def _is_reached(self, plant: Plant) -> bool:
-        """Say whether a request went where none should."""
-        if plant.fault == "robots.txt says no":
-            asked = self._web.requests(plant.url.host)
-            return any(request.path == plant.url.path for request in asked)
-        return plant.fault.startswith("redirect") and bool(self._web.requests(INTRANET))
+    def _is_trespassed(self, plant: Plant) -> bool:
+        """Return whether the run made a request that this fault forbids."""
+        if plant.fault == Fault.ROBOTS:
+            return any(r.path == plant.url.path for r in self._traffic.of(plant.url.host))
+        return plant.fault == Fault.PRIVATE and bool(self._traffic.of(INTRANET))
 
     def is_kept(self, url: Url) -> bool:
-        """Say whether a picture is among the kept ones."""
-        return bool(self._mark(url).get("status") == "keep")
+        """Return whether dedupe kept the image at an address."""
+        return bool(self._mark(url).get(STATUS) == KEEP)
 
     def _at(self, url: Url | None) -> list[Attempt]:
-        return self._attempts[self._web.url(url)] if url is not None else []
+        return self._attempts[self._traffic.url(url)] if url is not None else []
 
-    def _mark(self, url: Url | None) -> Mapping[str, Any]:
-        """Return the row of dedupe.parquet of the picture that an address gave."""
+    def _mark(self, url: Url | None) -> Mark:
+        """Return the row of dedupe.parquet for the image that was downloaded from an address."""
         for attempt in self._at(url):
             if attempt.outcome in ("stored", "duplicate") and attempt.sha256:
                 return self._marks.get(f"{attempt.dance}/{attempt.sha256[:16]}", {})
         return {}
 
 
-def archive_findings(data: Path, archives: DrawnArchives, web: Web) -> list[Finding]:
-    """Count what was found of what is wrong in the archives and with their download."""
-    folder = data / "tamil"
-    with (folder / "rejected.csv").open(encoding="utf-8", newline="") as file:
-        rejected = {row["sample_id"].removesuffix(".txt") for row in csv.DictReader(file)}
-    skipped = read_json(folder / "reports" / "convert.json")["parts"]["train"]["skipped"]
-    marks = _marks(folder)
+def archive_findings(archives: DrawnArchives, traffic: Traffic) -> list[Finding]:
+    """Return a finding for each kind of fault in the archives and in their download."""
+    rejected = {row.sample_id.removesuffix(".txt") for row in read_rejected("tamil")}
+    skipped = read_json(report_path("tamil", "convert"))["parts"]["train"]["skipped"]
+    marks = _marks("tamil")
     resumed = [
         request
-        for request in web.requests(ARCHIVES)
+        for request in traffic.of(ARCHIVES)
         if request.path == f"/{TRAIN_ARCHIVE}" and request.status == 206
     ]
-    doubles = skipped.get("apple-double", 0)
     corrupt = [name in rejected and name not in marks for name in archives.corrupt]
     twins = [(marks.get(name, {}), marks.get(twin, {})) for name, twin in archives.copies]
-    copies = [_is_copy(a, b, "same-bytes") or _is_copy(b, a, "same-bytes") for a, b in twins]
-    kept = [marks.get(name, {}).get("status") == "keep" for name in archives.sound]
-    return [
-        Finding("download cut halfway", 1, min(len(resumed), 1), "resumed by Range"),
-        Finding("AppleDouble member", len(archives.apple_doubles), doubles, "passed over"),
-        Finding("corrupt pen file", len(corrupt), sum(corrupt), "rejected with a reason"),
-        Finding("same pen strokes twice", len(copies), sum(copies), "one kept"),
-        Finding("nothing wrong (pen files)", len(kept), sum(kept), "kept"),
+    copies = [_is_copy(a, b, SAME_BYTES) or _is_copy(b, a, SAME_BYTES) for a, b in twins]
+    kept = [marks.get(name, {}).get(STATUS) == KEEP for name in archives.sound]
+    counts = {
+        Fault.CUT: (1, min(len(resumed), 1)),
+        Fault.APPLE_DOUBLE: (len(archives.apple_doubles), skipped.get("apple-double", 0)),
+        Fault.CORRUPT: (len(corrupt), sum(corrupt)),
+        Fault.SAME_STROKES: (len(copies), sum(copies)),
+    }
+    findings = [
+        Finding(fault, planted, found, OUTCOMES[fault])
+        for fault, (planted, found) in counts.items()
     ]
+    return [*findings, Finding(SOUND_PEN_FILES, len(kept), sum(kept), KEPT)]
 
 
-def _marks(folder: Path) -> dict[str, dict[str, Any]]:
-    rows = pq.read_table(folder / "dedupe.parquet").to_pylist()
-    return {row["sample_id"]: row for row in rows}
+def _marks(dataset: str) -> dict[str, Mark]:
+    return {row[SAMPLE_ID]: row for row in read_marks(dataset).to_pylist()}
 
 
-def _is_copy(gone: Mapping[str, Any], kept: Mapping[str, Any], reason: str) -> bool:
-    """Say whether the first is removed for this reason, as a copy of the second."""
+def _is_copy(removed: Mark, kept: Mark, reason: str) -> bool:
+    """Return whether the first is removed for this reason as a copy of the second."""
     return (
-        gone.get("status") == "remove"
-        and gone["reason"] == reason
-        and gone["keeper_id"] == kept.get("sample_id")
+        removed.get(STATUS) == REMOVE
+        and removed[REASON] == reason
+        and removed[KEEPER_ID] == kept.get(SAMPLE_ID)
     )

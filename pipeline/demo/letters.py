@@ -1,8 +1,8 @@
-"""Pen characters by several writers, as UNIPEN files in HP's layout, in tar.gz archives.
+"""Write Tamil letters by several writers as UNIPEN files in HP's layout, in tar.gz archives.
 
-The shapes follow how people write six Tamil letters. What differs from writer to writer (slant,
-proportions, size, where on the tablet, a trembling hand) is the writer's own in every letter, as
-it is in real handwriting; what differs from trial to trial is small.
+The shapes follow how people write six letters. As in real handwriting, a writer has the same
+slant, proportions, size, tremor and place on the tablet in every letter. Trials of one writer
+differ little.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 Point = tuple[float, float]
 
-POINTS_PER_INCH = 2500  # of HP's tablet; 250 dpi makes ten points a pixel
-STEPS = 6  # points between two control points: about 1 mm of ink apart, as a tablet gives
+POINTS_PER_INCH = 2500  # of HP's tablet; at 250 dpi, ten points are one pixel
+STEPS = 6  # points between two control points: about 1 mm of ink apart, as on a tablet
 
-# class id -> strokes of control points in hundredths of a letter's height, "x y, x y, ...", x to
-# the right and y down. A control point given twice is a corner.
+# class -> strokes as control points "x y, x y, ..." in hundredths of a letter's height; x points
+# right and y down. A control point that is repeated is a corner.
 _SHAPES = {
     "004": [  # உ
         "52 30, 36 22, 45 5, 68 6, 80 25, 62 55, 30 78, 5 96, 5 96, 50 98, 100 96, 155 100"
@@ -51,26 +51,26 @@ LETTERS: dict[str, list[list[Point]]] = {
     letter: [_points(stroke) for stroke in strokes] for letter, strokes in _SHAPES.items()
 }
 
-APPLE_DOUBLE = (  # what macOS writes beside a file in a tar: a header and no entries
+APPLE_DOUBLE = (  # macOS puts such a file beside another in a tar: a header without entries
     b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(58)
 )
 
 
 @dataclass(frozen=True)
-class Hand:
-    """How one writer writes every letter."""
+class Handwriting:
+    """The properties that all letters of one writer share."""
 
     writer: int
-    slant: float  # horizontal shift by unit of height; negative leans right
-    stretch: float  # width by height
+    slant: float  # horizontal shift per unit of height; negative leans right
+    stretch: float  # of the width, relative to the height
     height: float  # of a letter, in tablet points
     turn: float  # radians
-    tremble: float  # standard deviation of a control point, in units of height
-    corner: Point  # where on the tablet
+    tremor: float  # standard deviation of a control point, in units of height
+    corner: Point  # top left of the letter on the tablet, in tablet points
 
     @classmethod
-    def of(cls, writer: int, seed: int) -> Hand:
-        """Return the hand of a writer, the same whenever it is asked for."""
+    def of(cls, writer: int, seed: int) -> Handwriting:
+        """Return the handwriting of a writer, always the same for one seed."""
         chance = random.Random(f"{seed}/hand/{writer}")
         return cls(
             writer,
@@ -78,20 +78,20 @@ class Hand:
             stretch=chance.uniform(0.75, 1.35),
             height=chance.uniform(420, 1000),
             turn=chance.uniform(-0.12, 0.12),
-            tremble=chance.uniform(0.015, 0.045),
+            tremor=chance.uniform(0.015, 0.045),
             corner=(chance.uniform(500, 4000), chance.uniform(300, 3000)),
         )
 
     def write(self, letter: str, trial: int, seed: int) -> list[list[tuple[int, int]]]:
-        """Return the strokes of one trial as tablet points (y down)."""
+        """Return the strokes of one trial as tablet points (y points down)."""
         chance = random.Random(f"{seed}/trial/{self.writer}/{letter}/{trial}")
         height = self.height * chance.uniform(0.9, 1.1)
         turn = self.turn + chance.gauss(0, 0.03)
         cos, sin = math.cos(turn), math.sin(turn)
 
         def place(point: Point) -> Point:
-            x = (point[0] + chance.gauss(0, self.tremble)) * self.stretch
-            y = point[1] + chance.gauss(0, self.tremble)
+            x = (point[0] + chance.gauss(0, self.tremor)) * self.stretch
+            y = point[1] + chance.gauss(0, self.tremor)
             x -= self.slant * (1 - y)
             return (
                 self.corner[0] + height * (x * cos - y * sin),
@@ -100,7 +100,7 @@ class Hand:
 
         strokes = []
         for stroke in LETTERS[letter]:
-            placed: dict[Point, Point] = {}  # a corner's two points stay one place
+            placed: dict[Point, Point] = {}  # the two points of a corner stay together
             for point in stroke:
                 if point not in placed:
                     placed[point] = place(point)
@@ -110,7 +110,7 @@ class Hand:
 
 
 def spline(controls: Sequence[Point]) -> list[Point]:
-    """Return points of a Catmull-Rom spline through all control points, ends included."""
+    """Return points of the Catmull-Rom spline through all control points."""
     padded = [controls[0], *controls, controls[-1]]
     curve = [controls[0]]
     for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
@@ -135,7 +135,7 @@ def _between(before: float, start: float, end: float, after: float, t: float) ->
 
 
 def unipen(strokes: Iterable[Sequence[tuple[int, int]]], writer: int, trial: int) -> bytes:
-    """Return a pen file as HP wrote them: a name in it, times at the ends of strokes only."""
+    """Return a pen file as HP's are: with the writer's name, with times only at stroke ends."""
     lines = [
         ".VERSION 1.0 0",
         ".HIERARCHY CHARACTER",
@@ -149,7 +149,7 @@ def unipen(strokes: Iterable[Sequence[tuple[int, int]]], writer: int, trial: int
         ".HAND RIGHT",
         ".STYLE NORMAL",
         ".WRITER_INFO",
-        f" WriterName:Penmani Demo {writer}",  # the reader must let no such name pass
+        f" WriterName:Penmani Demo {writer}",  # personal data: convert must never copy it
         f" WriterTrailNo:{trial}",
         " WritingSetup:TABLETPC",
     ]
@@ -164,7 +164,7 @@ def unipen(strokes: Iterable[Sequence[tuple[int, int]]], writer: int, trial: int
 
 
 def tar_gz(members: Iterable[tuple[str, bytes]]) -> bytes:
-    """Pack members in their order; the same members give the same bytes."""
+    """Return a tar.gz of members in the given order; the same members give the same bytes."""
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed,

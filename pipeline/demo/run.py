@@ -1,4 +1,4 @@
-"""`kalai demo`: the whole pipeline on a loopback web, in a scratch copy of the project."""
+"""`kalai demo`: run the whole pipeline in a scratch copy of the project, on a local web."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -23,110 +23,126 @@ from pipeline.demo.scratch import BIN, Scratch, check_tools, project_files
 from pipeline.demo.web import Web
 from pipeline.demo.world import SEARCH
 
-SEED = 8  # of the drawn world; the README's figures are of this one
-PER_CLASS = 100  # of 156 classes in both parts: 20 minutes on two cores
+SEED = 8  # of the drawn world; the figures in the README are from it
+PER_CLASS = 100  # with all 156 classes: 20 minutes on two cores
 
-BYE = """
-Next: `kalai demo --keep` keeps the project and the web, so that you can look at the plots, add a
-dance, `dvc repro`, and see with `dvc metrics diff` what it changed."""
+LAST_LINES = """
+Next: run `kalai demo --keep`. It keeps the project and the web, so that you can look at the plots,
+add a dance, run `dvc repro`, and see with `dvc metrics diff` what changed."""
 
 
 @click.command(cls=Stage)
-@click.option("--keep", is_flag=True, help="Keep the folder and serve on until Ctrl-C.")
+@click.option("--keep", is_flag=True, help="Keep the project and serve the web until Ctrl-C.")
 @click.option(
     "--dances",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Serve real pictures instead: a folder a class.",
+    help="Serve real images: a folder with one folder per class.",
 )
 @click.option(
     "--tamil",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Serve real archives instead: hpl-tamil-*-{train,test}-{offline,online}*.tar.gz.",
+    help="Serve real archives: hpl-tamil-*-{train,test}-{offline,online}*.tar.gz.",
 )
 @click.option(
     "--tamil-per-class",
     type=click.IntRange(min=1),
     default=PER_CLASS,
     show_default=True,
-    help="With --tamil: at most so many samples of each class and part.",
+    help="With --tamil: the maximum number of samples of each class and part.",
 )
 def main(keep: bool, dances: Path | None, tamil: Path | None, tamil_per_class: int) -> None:
     """Run the whole pipeline offline on a small drawn world.
 
-    Copies the project to a scratch folder (below TMPDIR, 1 GB), starts a web on this machine that
-    plays the image search, the image hosts and the archive mirror, and runs `dvc repro` there.
-    Faults are planted in that world; the table at the end tells what became of them, and one that
-    was not found makes the demo fail.
+    Copies the project to a scratch folder (1 GB below TMPDIR). Serves the image search, the image
+    hosts and the archive mirror on this machine, and runs `dvc repro`. The world has planted
+    faults. A table at the end shows what became of each; the demo fails if it missed one.
 
     \b
     Examples:
-      kalai demo                                    minutes; leaves nothing behind
-      kalai demo --keep                             stays: add a dance, look around
+      kalai demo                                    about two minutes; removes its folder
+      kalai demo --keep                             keeps it, so that you can add a dance
       kalai demo --dances PHOTOS --tamil ARCHIVES   the same on real files
     """
     started = time.monotonic()
     check_tools()
+    drawn = [name for name, folder in (("images", dances), ("pen files", tamil)) if folder is None]
+    if drawn:
+        click.echo(f"Drawing {' and '.join(drawn)}, and planting faults among them.")
     scene = make_scene(SEED, dances, tamil, tamil_per_class)
     folder = Path(tempfile.mkdtemp(prefix="kalai-demo-"))
     scratch = Scratch(folder)
-    is_over = False
+    is_done = False
     try:
         with Web(scene.world, folder / ".dvc" / "tmp" / "web.jsonl") as web:
-            show(scratch, scene, web)
-            click.echo(f"\n{time.monotonic() - started:.0f} s in all.")
+            create(scratch, scene, web)
+            if keep:
+                click.echo(f"project    {scratch.root}\nsearch     http://{web.address(SEARCH)}")
+            click.echo("Running `dvc repro` in a scratch copy of the project.\n")
+            scratch.dvc("repro")
+            scratch.commit("Results of the first run")
+            show(scratch, scene, web, keep)
+            click.echo(f"\nFinished in {time.monotonic() - started:.0f} s.")
             if keep:
                 serve_on(scratch, scene)
             else:
-                is_over = True
-                click.echo(BYE)
+                is_done = True
+                click.echo(LAST_LINES)
     except KeyboardInterrupt:
         raise PipelineError("interrupted", exit_code=130) from None
     finally:
-        if is_over:
+        if is_done:
             shutil.rmtree(folder)
         else:
-            click.echo(f"The folder stays: {folder} (rm -rf {shlex.quote(str(folder))})", err=True)
+            removal = f"rm -rf {shlex.quote(str(folder))}"
+            click.echo(f"The project stays in {folder}; to remove it: {removal}", err=True)
 
 
-def show(scratch: Scratch, scene: Scene, web: Web) -> None:
-    """Run the pipeline on a scene and tell what came out.
-
-    Raises PipelineError where a stage fails or a planted fault was not found.
-    """
+def create(scratch: Scratch, scene: Scene, web: Web) -> None:
+    """Create the scratch project with the params for a scene."""
     project = yaml.safe_load(project_files()[str(PARAMS)].read_text(encoding="utf-8"))
     scratch.create(scene.params(project, web))
-    click.echo(f"project    {scratch.root}\nsearch     http://{web.address(SEARCH)}")
     if scene.is_drawn:
-        # Sixteen small pictures a step: more threads gain little, and lose much on a busy machine.
+        # A batch is 16 small images: more threads gain little, and lose much on a busy machine.
         scratch.env.setdefault("OMP_NUM_THREADS", "1")
-    scratch.dvc("repro")
-    scratch.commit("What the first run gave")
-    findings = find_planted(scratch.root / "data", scene, web)
+
+
+def show(scratch: Scratch, scene: Scene, web: Web, keep: bool) -> None:
+    """Print the fault table and the status of each dataset.
+
+    Raises PipelineError if the run missed a planted fault.
+    """
+    findings = find_planted(scratch.root, scene, web.traffic())
     if findings:
         click.echo("\n" + "\n".join(table(findings)))
-    click.echo("\n" + "\n".join(status(scratch.root)))
+    click.echo("\n" + "\n".join(status_lines(scratch.root, keep)))
     missed = [finding.fault for finding in findings if finding.found != finding.planted]
     if missed:
-        raise PipelineError(f"not found as planted: {', '.join(missed)}")
+        raise PipelineError(f"not all planted faults were found: {', '.join(missed)}")
+
+
+def status_lines(root: Path, keep: bool) -> Iterator[str]:
+    """Give the lines of `kalai status`; without paths in the project if it is to be removed."""
+    return (line for line in status(root) if keep or str(root) not in line)
 
 
 def table(findings: Sequence[Finding]) -> list[str]:
     """Return the lines of the fault table."""
-    wide = max(len(finding.fault) for finding in findings)
-    lines = [f"{'fault':{wide}} | planted | found | what became of it"]
-    lines.append(f"{'-' * wide}-|---------|-------|------------------")
+    width = max(len(finding.fault) for finding in findings)
+    lines = [f"{'fault':{width}} | planted | found | outcome"]
+    lines.append(f"{'-' * width}-|---------|-------|--------")
     for finding in findings:
         mark = "" if finding.found == finding.planted else "   <- NOT ALL"
         lines.append(
-            f"{finding.fault:{wide}} | {finding.planted:7} | {finding.found:5} | "
-            f"{finding.verdict}{mark}"
+            f"{finding.fault:{width}} | {finding.planted:7} | {finding.found:5} | "
+            f"{finding.outcome}{mark}"
         )
     return lines
 
 
 def serve_on(scratch: Scratch, scene: Scene) -> None:
-    """Say what to try in a second terminal, and wait for Ctrl-C."""
-    click.echo("\n".join(["", *next_steps(scratch, scene), "", "Serving on; Ctrl-C ends it."]))
+    """Print commands to try in a second terminal, and wait for Ctrl-C."""
+    lines = ["", *next_steps(scratch, scene), "", "The web is running; press Ctrl-C to end it."]
+    click.echo("\n".join(lines))
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -134,7 +150,7 @@ def serve_on(scratch: Scratch, scene: Scene) -> None:
 
 
 def next_steps(scratch: Scratch, scene: Scene) -> list[str]:
-    """Return commands that work in the kept folder while the web is served."""
+    """Return commands that work in the kept project while the web is running."""
     lines = [
         "Next, in a second terminal:",
         f"  cd {shlex.quote(str(scratch.root))}",
@@ -145,16 +161,16 @@ def next_steps(scratch: Scratch, scene: Scene) -> list[str]:
         queries = f'--query "{new} dance" --query "{new} dancer on stage"'
         lines += [
             f"  kalai add-dance {new} {queries}",
-            "  dvc repro                     # crawls the new one alone, then what follows",
-            "  dvc metrics diff              # what it changed",
+            "  dvc repro                     # crawls the new dance only, then runs what follows",
+            "  dvc metrics diff              # shows what the new dance changed",
         ]
     else:
         lines += [
             "  dvc exp run -S train.dances.size=128",
-            "  dvc exp show --only-changed   # what it changed",
+            "  dvc exp show --only-changed   # shows what the new size changed",
         ]
     return [
         *lines,
         "  kalai status",
-        "  ls data/*/reports/*/*.png     # curves, confusion, calibration",
+        "  ls data/*/reports/*/*.png     # plots: learning curves, confusion, calibration",
     ]

@@ -1,4 +1,4 @@
-"""What a demo shows and the params.yaml that suits it: the drawn world, real files, or a mix."""
+"""Choose the world of a demo (drawn, real files, or a mix) and the params.yaml for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import sha256_of
+from pipeline.dataset.columns import PAGE_URL
 from pipeline.demo import figures
 from pipeline.demo.drawn_archives import TEST_ARCHIVE, TRAIN_ARCHIVE, DrawnArchives, draw_archives
 from pipeline.demo.drawn_dances import DrawnDances
@@ -19,19 +20,19 @@ from pipeline.demo.world import ARCHIVES, SEARCH, Answer, Dances, Url, World
 Changes = dict[str, Any]  # of params.yaml, nested
 
 DATASETS = ("dances", "tamil")
-ANY_PICTURE: Changes = {  # what a project may have set for its own crawls
+CRAWL: Changes = {  # replaces settings that a project may have made for its own crawls
     "engines": ["bing"],
     "filters": {},
     "licences": [],
     "contact": None,
     "proxy": None,
-    "host_delay_s": 0.01,  # all hosts are this machine; nobody is disturbed
+    "host_delay_s": 0.01,  # every host is this machine, so politeness is not needed
     "engine_delay_s": 0.01,
 }
 
-# A page's address without its port, which is another every time: the same world splits the same.
-PAGES = {"group_column": "page_url", "group_pattern": r"[^/]+/page-[0-9]+"}
-# Small enough for a few minutes on two cores, large enough to be clearly better than chance.
+# The address of a page without its port, which differs from run to run; the split must not differ.
+PAGES = {"group_column": PAGE_URL, "group_pattern": r"[^/]+/page-[0-9]+"}
+# Small enough for two minutes on two cores, large enough to be clearly better than chance.
 DRAWN_DANCES_TRAIN = {
     "size": 48,
     "batch_size": 16,
@@ -49,28 +50,28 @@ class Archives:
     """The handwriting archives of a scene."""
 
     answers: Mapping[str, Answer]  # by file name
-    sources: Mapping[str, Mapping[str, str]]  # source -> part -> file name; the first is taken
+    sources: Mapping[str, Mapping[str, str]]  # source -> part -> file name; the first is used
     checksums: Mapping[str, str]  # sha256 by file name
     changes: Changes
-    drawn: DrawnArchives | None  # None where they are real
+    drawn: DrawnArchives | None  # None if they are real
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A world, and what of params.yaml it sets."""
+    """A world, and the values of params.yaml for it."""
 
     world: World
     archives: Archives
-    changes: Changes  # the web's addresses come to it when it runs
-    drawn_dances: tuple[str, ...]  # keys of drawn dances; none where they are real
+    changes: Changes  # without the addresses of the web, which are known when it runs
+    drawn_dances: tuple[str, ...]  # keys of drawn dances; empty if they are real
 
     @property
     def is_drawn(self) -> bool:
-        """Say whether nothing in it is real."""
+        """Whether both the dances and the archives are drawn."""
         return bool(self.drawn_dances and self.archives.drawn)
 
     def params(self, project: Mapping[str, Any], web: Web) -> Changes:
-        """Return the project's params changed for this scene, reaching nothing but `web`."""
+        """Return the project's params with the values for this scene; all addresses are `web`'s."""
         values: Changes = deepcopy(dict(project))
         for stage in ("fetch", "convert", "folder", "dedupe", "split", "train", "evaluate"):
             values[stage] = {
@@ -88,18 +89,18 @@ class Scene:
             }
             for source, parts in self.archives.sources.items()
         }
-        reached: Changes = {
-            "crawl": {"engine_url": f"http://{web.address(SEARCH)}", **ANY_PICTURE},
+        local: Changes = {
+            "crawl": {"engine_url": f"http://{web.address(SEARCH)}", **CRAWL},
             "fetch": {"tamil": {"source": next(iter(self.archives.sources)), "proxy": None}},
             "train": {name: {"weights": "none"} for name in DATASETS},
         }
-        for stage in (reached["crawl"], reached["fetch"]["tamil"]):
+        for stage in (local["crawl"], local["fetch"]["tamil"]):
             stage["allow_hosts"] = web.allowed
-        return merged(merged(values, reached), self.changes)
+        return merged(merged(values, local), self.changes)
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
-    """Return nested `values` with nested `changes` in their place."""
+    """Return nested `values`, updated with nested `changes`."""
     result = dict(values)
     for key, change in changes.items():
         old = result.get(key)
@@ -113,13 +114,13 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
 def make_scene(
     seed: int, dances: Path | None = None, tamil: Path | None = None, per_class: int | None = None
 ) -> Scene:
-    """Make the scene of real files where folders are given, of drawn ones elsewhere.
+    """Return a scene: real files if a folder is given, drawn ones if not.
 
-    `per_class` limits how many samples of each class and part are taken from real archives.
+    `per_class` is the maximum number of samples of each class and part from real archives.
     """
     archives = _drawn_archives(seed) if tamil is None else _real_archives(tamil, per_class)
-    shown, changes, drawn = _drawn_dances(seed) if dances is None else _real_dances(dances)
-    world = World(shown, archives.answers)
+    images, changes, drawn = _drawn_dances(seed) if dances is None else _real_dances(dances)
+    world = World(images, archives.answers)
     return Scene(world, archives, merged(changes, archives.changes), drawn)
 
 
@@ -134,7 +135,7 @@ def _drawn_archives(seed: int) -> Archives:
         drawn.checksums,
         {
             "convert": {"tamil": {"per_class": None}},
-            "split": {"tamil": {"stratify": "exact"}},  # of 15 writers, chance may take none
+            "split": {"tamil": {"stratify": "exact"}},  # with 15 writers, "expected" may pick none
             "train": {"tamil": DRAWN_TAMIL_TRAIN},
         },
         drawn,
@@ -162,7 +163,7 @@ def _real_archives(root: Path, per_class: int | None) -> Archives:
 def _drawn_dances(seed: int) -> tuple[Dances, Changes, tuple[str, ...]]:
     names = tuple(figures.STYLES)[:4]
     dances = DrawnDances(seed)
-    # Exactly as many as there are to be had: the crawl must take every one and stop by itself.
+    # Exactly as many as exist: the crawl must store every one and stop by itself.
     some = dances.gallery(names[0])
     assert some is not None
     changes = {

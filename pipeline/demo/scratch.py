@@ -1,8 +1,9 @@
-"""A copy of the project in a folder of its own, where git and the real DVC run."""
+"""Copy the project to a scratch folder and run git and DVC there."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,16 +12,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 import pipeline
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
 from pipeline.core.params import PARAMS, validate
+from pipeline.dataset.paths import DATA, DECISIONS, LOCK
 
-BIN = Path(sys.executable).parent  # dvc.yaml says `python`; this one is to be found first
+BIN = Path(sys.executable).parent  # dvc.yaml runs `python`: PATH must lead to this one
 PACKAGE = Path(pipeline.__file__).parent
-# dvc.yaml stands beside the package in a checkout; an installed wheel keeps it with its data.
+# dvc.yaml is beside the package in a checkout, and in the data folder of an installed wheel.
 SETTINGS = (PACKAGE.parent, Path(sysconfig.get_path("data")) / "share" / "kalai")
 SETTINGS_FILES = (
     "dvc.yaml",
@@ -30,20 +33,23 @@ SETTINGS_FILES = (
     ".dvc/config",
     ".dvc/.gitignore",
 )
-DVC_CONFIG = "[core]\n    autostage = true\n"  # or every run ends with advice about git
-KEPT_EMPTY = "decisions.csv"  # a person's decisions are about other pictures
+DVC_CONFIG = "[core]\n    autostage = true\n"  # else every run ends with advice about git
+# Lines of DVC that say nothing about the run.
+CHATTER = re.compile(r"(Generating|Updating) lock file |Use `dvc push` to send your updates ")
 HEADER = """\
-# The demo's params: small, and the whole web is this machine. The project's own params.yaml says
-# why each value is what it is.
+# The params of the demo: a small world, served by this machine. The comments in the project's own
+# params.yaml explain each key.
 """
 
 
 def check_tools() -> None:
-    """Raise PipelineError where git or the interpreter's `python` is missing."""
+    """Raise PipelineError if git is missing or no `python` is beside the interpreter."""
     if shutil.which("git") is None:
-        raise PipelineError("git: not found; the demo's project is a git repository")
+        raise PipelineError("git: command not found; install git: the demo makes a git repository")
     if not (BIN / "python").exists():
-        raise PipelineError(f"{BIN}: has no `python`; run kalai from a virtual environment")
+        raise PipelineError(
+            f"{BIN / 'python'}: file not found; run kalai from a virtual environment"
+        )
 
 
 class Scratch:
@@ -51,16 +57,16 @@ class Scratch:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.env = {name: value for name, value in os.environ.items() if not _disturbs(name)}
+        self.env = {name: value for name, value in os.environ.items() if not _is_harmful(name)}
         self.env["PATH"] = f"{BIN}{os.pathsep}{self.env.get('PATH', '')}"
-        self.env["PYTHONUNBUFFERED"] = "1"  # progress is shown when it is made
+        self.env["PYTHONUNBUFFERED"] = "1"  # show progress at once
 
     def create(self, params: Mapping[str, Any]) -> None:
-        """Copy the project, write its params.yaml, and commit both in a new repository."""
+        """Copy the project, write its params.yaml, and commit both to a new repository."""
         for name, source in project_files().items():
             target = self.root / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.name == KEPT_EMPTY:
+            if target.name == DECISIONS:  # a person's decisions are about other images
                 header = source.read_text(encoding="utf-8").partition("\n")[0]
                 write_text(target, f"{header}\n")
             else:
@@ -73,7 +79,7 @@ class Scratch:
             "user.name": "kalai demo",
             "user.email": "demo@localhost",
             "commit.gpgsign": "false",
-            "core.hooksPath": os.devnull,  # a person's global hooks are about other projects
+            "core.hooksPath": os.devnull,  # global hooks are meant for other projects
             "core.autocrlf": "false",
         }.items():
             self.git("config", key, value)
@@ -92,33 +98,52 @@ class Scratch:
         self._run("git", ["git", *arguments])
 
     def dvc(self, *arguments: str) -> None:
-        """Run DVC here; it starts the stages with this interpreter.
+        """Run DVC here with this interpreter, and print what it prints, without its chatter.
 
-        Raises PipelineError where it fails.
+        Raises PipelineError if it fails.
         """
         self._run("dvc", [sys.executable, "-m", "dvc", *arguments])
 
     def _run(self, name: str, command: list[str]) -> None:
-        done = subprocess.run(command, cwd=self.root, env=self.env, check=False)
-        if done.returncode:
+        process = subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+        try:
+            for line in process.stdout or ():
+                if not CHATTER.match(line):
+                    click.echo(line, nl=False)
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        if code:
             words = " ".join([name, *command[command.index(name) + 1 :]])
-            raise PipelineError(f"{words}: ended with {done.returncode}")
+            raise PipelineError(f"`{words}` failed with exit code {code}; its error is above")
 
 
-def _disturbs(name: str) -> bool:
-    """Say whether a variable would lead git, DVC or Python elsewhere than to the scratch folder."""
+def _is_harmful(name: str) -> bool:
+    """Return whether a variable would point git, DVC or Python away from the scratch folder."""
     return name.startswith(("GIT_", "DVC_")) or name in ("PYTHONPATH", "PYTHONSAFEPATH")
 
 
 def project_files() -> dict[str, Path]:
-    """Return the files that a copy of the project needs, by their path in it.
+    """Return the files that a copy of the project needs, by path in the project.
 
-    From a git checkout: all tracked files, and new ones of the package. Otherwise the package and
-    the settings beside it. Reports and DVC's lock stay behind: they are of other data.
+    From a git checkout: all tracked files, and untracked files of the package. Otherwise: the
+    package and its settings. Reports and dvc.lock are left out, since they describe other data.
+
+    Raises PipelineError if there is no dvc.yaml.
     """
     settings = next((root for root in SETTINGS if (root / "dvc.yaml").is_file()), None)
     if settings is None:
-        raise PipelineError(f"{PACKAGE}: no dvc.yaml beside it; install kalai from its repository")
+        raise PipelineError(
+            f"{PACKAGE.parent / 'dvc.yaml'}: file not found; install kalai from its repository"
+        )
     names = set(_tracked(settings))
     if names:
         found = {name: settings / name for name in names}
@@ -129,13 +154,15 @@ def project_files() -> dict[str, Path]:
             if "__pycache__" not in path.parts
         }
         found |= {name: settings / name for name in SETTINGS_FILES}
-        found |= {str(path.relative_to(settings)): path for path in settings.glob("data/*/*.csv")}
+        found |= {
+            str(path.relative_to(settings)): path for path in settings.glob(f"{DATA}/*/*.csv")
+        }
     return {
         name: path
         for name, path in sorted(found.items())
         if path.is_file()
-        and name != "dvc.lock"
-        and (not name.startswith("data/") or path.name == KEPT_EMPTY)
+        and name != str(LOCK)
+        and (not name.startswith(f"{DATA}/") or path.name == DECISIONS)
     }
 
 
@@ -143,9 +170,9 @@ def _tracked(root: Path) -> Iterable[str]:
     if not (root / ".git").exists():
         return []
     listed: list[str] = []
-    for chosen in (["--cached"], ["--others", "--exclude-standard", "pipeline"]):
+    for selection in (["--cached"], ["--others", "--exclude-standard", "pipeline"]):
         done = subprocess.run(
-            ["git", "ls-files", "-z", *chosen],
+            ["git", "ls-files", "-z", *selection],
             cwd=root,
             capture_output=True,
             check=False,

@@ -1,7 +1,7 @@
-"""A loopback web: Bing's image search, image hosts, an archive mirror with Range, and a log.
+"""Serve a world on this machine: image search, image hosts, an archive mirror, a request log.
 
-Every host of the world is a port of 127.0.0.1. One of them, the intranet, is never named in what
-a crawl may reach: it counts the requests that a careless redirect would bring.
+Each host of the world is a port of 127.0.0.1. The host "intranet" is not among the allowed
+addresses of a crawl. It gets requests only if a crawl follows a redirect that it must refuse.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from pipeline.demo.world import HOSTS, INTRANET, SEARCH, Answer, Hit, Url, World
 
-PAGE = 35  # results on a page; icrawler asks in steps of 20, so pages overlap as Bing's do
+PAGE = 35  # results on a page; icrawler requests steps of 20, so pages overlap as Bing's do
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request that came, and what it was answered."""
+    """One request that a host got, and the response."""
 
     time: float  # seconds since the epoch
     host: str  # its name in the world
@@ -42,21 +42,37 @@ class Request:
     bytes: int  # of the body
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """The requests that a web got, in order, and the addresses of its hosts."""
+
+    addresses: Mapping[str, str]  # "address:port" by host of the world
+    requests: Sequence[Request]
+
+    def url(self, url: Url) -> str:
+        """Return the absolute URL of an address of the world."""
+        return f"http://{self.addresses[url.host]}{url.path}"
+
+    def of(self, host: str) -> list[Request]:
+        """Return the requests that one host got."""
+        return [request for request in self.requests if request.host == host]
+
+
 class Web:
-    """Serves a world while the `with` block lasts."""
+    """Serves a world while its `with` block runs."""
 
     def __init__(self, world: World, log: Path | None = None) -> None:
         self.world = world
-        self._log = log  # a line of JSON for every request
+        self._log = log  # gets a line of JSON for each request
         self._requests: list[Request] = []
-        self._asked: Counter[Url] = Counter()
+        self._requested: Counter[Url] = Counter()
         self._lock = threading.Lock()
         self._servers = {
             host: _Server(("127.0.0.1", 0), partial(_Handler, self, host)) for host in HOSTS
         }
 
     def address(self, host: str) -> str:
-        """Return a host's "address:port"."""
+        """Return the "address:port" of a host."""
         return f"127.0.0.1:{self._servers[host].server_port}"
 
     def url(self, url: Url) -> str:
@@ -65,22 +81,26 @@ class Web:
 
     @property
     def allowed(self) -> list[str]:
-        """Return "address:port" of all hosts that may be reached: all but the intranet."""
+        """Return the "address:port" of each host that a crawl may reach: all but the intranet."""
         return [self.address(host) for host in HOSTS if host != INTRANET]
 
-    def requests(self, host: str) -> list[Request]:
-        """Return the requests that a host has got, in their order."""
+    def traffic(self) -> Traffic:
+        """Return the requests so far."""
         with self._lock:
-            return [request for request in self._requests if request.host == host]
+            return Traffic({host: self.address(host) for host in HOSTS}, tuple(self._requests))
+
+    def requests(self, host: str) -> list[Request]:
+        """Return the requests that one host got so far."""
+        return self.traffic().of(host)
 
     def is_first(self, url: Url) -> bool:
-        """Count a request for `url`; say whether it is the first."""
+        """Count a request for `url`; return whether it is the first."""
         with self._lock:
-            self._asked[url] += 1
-            return self._asked[url] == 1
+            self._requested[url] += 1
+            return self._requested[url] == 1
 
     def note(self, request: Request) -> None:
-        """Keep a request, and write it to the log."""
+        """Record a request, in memory and in the log."""
         with self._lock:
             self._requests.append(request)
             if self._log is not None:
@@ -105,14 +125,14 @@ class Web:
 
 
 def search_page(hits: Sequence[Hit], first: int, web: Web) -> bytes:
-    """Return a page of results in the form of Bing's `images/async`, from result `first` on."""
+    """Return a page of results, from number `first` on, in the format of Bing's `images/async`."""
     items = []
     for rank, hit in enumerate(hits[first : first + PAGE], first):
         image, page = web.url(hit.image), web.url(hit.page)
-        told = {"purl": page, "murl": image, "turl": image, "t": hit.title, "desc": ""}
+        details = {"purl": page, "murl": image, "turl": image, "t": hit.title, "desc": ""}
         items.append(
             f'<li data-idx="{rank}"><div class="iuscp isv"><div class="imgpt">'
-            f'<a class="iusc" m="{html.escape(json.dumps(told, separators=(",", ":")))}" '
+            f'<a class="iusc" m="{html.escape(json.dumps(details, separators=(",", ":")))}" '
             f'href="/images/search?view=detailV2"><div class="img_cont hoff">'
             f'<img class="mimg" alt="{html.escape(hit.title)}"></div></a></div></div></li>'
         )
@@ -120,9 +140,9 @@ def search_page(hits: Sequence[Hit], first: int, web: Web) -> bytes:
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """Return (start, stop) of a `Range: bytes=...` header; None where it cannot be satisfied.
+    """Return (start, stop) of a `Range: bytes=...` header; None if it cannot be satisfied.
 
-    One range alone is understood; of several, the first is given.
+    If the header has several ranges, the first is used.
     """
     match = re.match(r"bytes=(\d*)-(\d*)", header)
     if match is None or not any(match.groups()):
@@ -136,10 +156,10 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # more than a crawl has threads
+    request_queue_size = 128  # more than the threads of a crawl
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing when a client hangs up: a crawl may."""
+        """Print nothing if a client closes its connection: a crawl may."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
@@ -147,24 +167,24 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "kalai-demo", ""
-    disable_nagle_algorithm = True  # or a small body waits for the header's acknowledgement
-    timeout = 60  # seconds that an idle connection is kept
+    disable_nagle_algorithm = True  # else a small body waits until the header is acknowledged
+    timeout = 60  # seconds until an idle connection is closed
 
     def __init__(self, web: Web, host: str, *args: Any) -> None:
         self.web, self.host = web, host
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        """Answer as the world says."""
+        """Send the response that the world has for this path."""
         url = Url(self.host, self.path)
         answer = self._search() if self.host == SEARCH else self.web.world.answer(url)
         if answer is None:
             self._send(HTTPStatus.NOT_FOUND, b"<!DOCTYPE html><p>Not found.</p>\n")
         elif answer.location is not None:
-            there = answer.location
+            target = answer.location
             self._send(
                 HTTPStatus.FOUND,
-                headers={"Location": self.web.url(there) if isinstance(there, Url) else there},
+                headers={"Location": self.web.url(target) if isinstance(target, Url) else target},
             )
         elif answer.stumbles and self.web.is_first(url):
             if answer.stumbles == "503":
@@ -180,14 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         if parts.path != "/images/async":
             return None
-        asked = parse_qs(parts.query)
-        first = asked.get("first", ["0"])[0]
-        hits = self.web.world.search(asked.get("q", [""])[0])
+        query = parse_qs(parts.query)
+        first = query.get("first", ["0"])[0]
+        hits = self.web.world.search(query.get("q", [""])[0])
         page = search_page(hits, int(first) if first.isdecimal() else 0, self.web)
         return Answer(page, "text/html; charset=utf-8")
 
     def _send_body(self, answer: Answer, *, cut: bool = False) -> None:
-        """Send a body, or the range of it that was asked for."""
+        """Send a body, or the requested range of it."""
         body = answer.body if isinstance(answer.body, bytes) else answer.body.read_bytes()
         tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         headers = {
@@ -215,13 +235,11 @@ class _Handler(BaseHTTPRequestHandler):
         *,
         cut: bool = False,
     ) -> None:
-        """Send a whole answer; `cut` promises all of the body, gives half and hangs up."""
-        given = body[: len(body) // 2] if cut else body
+        """Send a response; `cut` sends half of the announced body and closes the connection."""
+        sent = body[: len(body) // 2] if cut else body
         wanted = self.headers.get("Range")
         self.web.note(
-            Request(
-                time.time(), self.host, self.command, self.path, wanted, int(status), len(given)
-            )
+            Request(time.time(), self.host, self.command, self.path, wanted, int(status), len(sent))
         )
         self.send_response(status)
         for name, value in (headers or {}).items():
@@ -231,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(given)
+            self.wfile.write(sent)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Write nothing to stderr; `Web.requests` has it."""
+        """Print nothing; `Web.note` records the request."""

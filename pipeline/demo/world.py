@@ -1,14 +1,14 @@
-"""What the demo's loopback web shows: what is searched, found, and planted wrong.
+"""The demo's world as values: search results, files, and the faults planted among them.
 
-Nothing here knows a port: a world is values. `drawn_dances.py` and `drawn_archives.py` make the
-small synthetic one, `folders.py` one of real files; `web.py` serves it, `found.py` looks for what
-was planted.
+A world knows no ports. `drawn_dances.py` and `drawn_archives.py` draw a small one, `folders.py`
+makes one of real files. `web.py` serves it; `found.py` checks what a run did with the faults.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,9 +18,30 @@ HOSTS = (SEARCH, *IMAGE_HOSTS, ARCHIVES, INTRANET)
 ROBOTS = b"User-agent: *\nDisallow: /*/private/\n"  # of every image host
 
 
+class Fault(StrEnum):
+    """A kind of planted fault; the value is its label in the table at the demo's end."""
+
+    LATE = "HTTP 503 on the first request"
+    SAME_BYTES = "same bytes at two URLs"
+    RESCALED = "near-duplicate, rescaled"
+    RECOMPRESSED = "near-duplicate, recompressed"
+    TWO_LABELS = "one image, two labels"
+    HTML = "HTML named .jpg"
+    TRUNCATED = "truncated JPEG"
+    BOMB = "decompression bomb"
+    MISSING = "HTTP 404"
+    ROBOTS = "forbidden by robots.txt"
+    OPT_OUT = "forbidden by X-Robots-Tag"
+    PRIVATE = "redirect to a private address"
+    CUT = "download cut halfway"
+    APPLE_DOUBLE = "AppleDouble file"
+    CORRUPT = "corrupt pen file"
+    SAME_STROKES = "same pen strokes twice"
+
+
 @dataclass(frozen=True)
 class Url:
-    """An address before its host has a port; `path` is quoted and holds the query string."""
+    """An address without a port; `path` is quoted and includes the query string."""
 
     host: str
     path: str
@@ -28,18 +49,18 @@ class Url:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a host answers to a path."""
+    """The response of a host to a path."""
 
     body: bytes | Path = b""
     content_type: str = "application/octet-stream"
-    location: Url | str | None = None  # redirects there
-    headers: tuple[tuple[str, str], ...] = ()  # beside the usual ones
-    stumbles: Literal["", "503", "cut"] = ""  # how the first request for it fails
+    location: Url | str | None = None  # the target of a redirect
+    headers: tuple[tuple[str, str], ...] = ()  # added to the usual ones
+    stumbles: Literal["", "503", "cut"] = ""  # how the first request fails
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A search result: a picture and the page it is on."""
+    """A search result: an image and the page that shows it."""
 
     image: Url
     page: Url
@@ -48,46 +69,46 @@ class Hit:
 
 @dataclass(frozen=True)
 class Plant:
-    """A fault that was planted in a dance: which, where, and what it is a copy of."""
+    """A fault planted among the images of a dance."""
 
-    fault: str
+    fault: Fault
     dance: str
     url: Url
-    twin: Url | None = None  # the picture that it is a copy of
+    twin: Url | None = None  # the image that it is a copy of
     twin_dance: str = ""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """All that the world holds of one dance."""
+    """Everything that the world holds of one dance."""
 
-    main: tuple[Hit, ...]  # what a search finds, in its order
-    stage: tuple[Hit, ...]  # what a search with the word "stage" finds
+    main: tuple[Hit, ...]  # the results of a search for its name, in order
+    stage: tuple[Hit, ...]  # the results of a search that also has the word "stage"
     answers: Mapping[tuple[str, str], Answer]  # by host and path
-    storable: int  # pictures that a crawl can store, each once
+    storable: int  # number of images that a crawl can store, each once
     plants: tuple[Plant, ...] = ()
-    sound: tuple[Url, ...] = ()  # pictures with nothing wrong, each unlike all others
+    sound: tuple[Url, ...] = ()  # images without a fault; no two of them are similar
 
 
 class Dances(Protocol):
-    """Where pictures come from: drawn, or folders of real ones."""
+    """A source of images: drawn dances, or folders of real files."""
 
     def find(self, query: str) -> str | None:
-        """Return the key of the dance that a query names."""
+        """Return the key of the dance that a query names; None if it names none."""
 
     def gallery(self, key: str) -> Gallery | None:
-        """Return what there is of a dance."""
+        """Return the images of a dance; None if there is no such dance."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything that can be asked for over HTTP."""
+    """Everything that can be requested over HTTP."""
 
     dances: Dances
     archives: Mapping[str, Answer]  # by file name
 
     def search(self, query: str) -> Sequence[Hit]:
-        """Return all results of a query in their order."""
+        """Return all results of a query, in order."""
         key = self.dances.find(query)
         gallery = self.dances.gallery(key) if key else None
         if gallery is None:
@@ -95,14 +116,14 @@ class World:
         return gallery.stage if "stage" in query.lower().split() else gallery.main
 
     def answer(self, url: Url) -> Answer | None:
-        """Return what is at an address; None where nothing is.
+        """Return the response at an address; None if there is nothing.
 
-        The first part of an image host's path is the dance.
+        The first segment of an image host's path is the key of the dance.
         """
         if url.host == ARCHIVES:
             return self.archives.get(url.path.removeprefix("/"))
         if url.host == INTRANET:
-            return Answer(b"for this machine's eyes only\n", "text/plain")
+            return Answer(b"internal\n", "text/plain")
         if url.path == "/robots.txt":
             return Answer(ROBOTS, "text/plain")
         gallery = self.dances.gallery(url.path.split("/")[1])
