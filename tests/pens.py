@@ -1,4 +1,4 @@
-"""Pen files for tests: small ones by hand, and all that a pen file may hold for hypothesis."""
+"""Pen files for tests: small ones by hand, and strategies for any pen file."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ HEADER = """\
  WriterName:Secret Person
  WriterTrailNo:1
 """
+
+# three strokes of 3, 2 and 1 points; x is the stroke, y the point
+STREAMS = b".PEN_DOWN\n0 0\n0 1\n0 2\n.PEN_DOWN\n1 0\n1 1\n.PEN_DOWN\n2 0\n"
 
 
 def pen_file(*strokes: str, header: str = HEADER) -> bytes:

@@ -1,6 +1,6 @@
-"""One batch of archived handwriting as samples: pen files are drawn, pictures are read.
+"""Convert a batch of archived letters to samples: draw pen files, read image files.
 
-What a member is, its content says, never its name.
+The content of a member decides what it is, not its name.
 """
 
 from __future__ import annotations
@@ -12,97 +12,105 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pipeline.convert import unipen
-from pipeline.convert.hp_archive import Letter
+from pipeline.convert.archive import Letter
 from pipeline.convert.render import MAX_SIDE, Outline, Renderer
 from pipeline.convert.tiff import read_tiff
 from pipeline.core.errors import Rejected
-from pipeline.dataset.pen_settings import Drawing
+from pipeline.dataset import columns
+from pipeline.dataset.pen_settings import PenSettings
+from pipeline.dataset.rejected import RejectedRow
 from pipeline.images import normalise
 from pipeline.images.bitmap import Bitmap
 
-_PICTURES = (  # how they begin: TIFF and BigTIFF, PNG, BMP, GIF, JPEG, WebP
+_IMAGE_STARTS = (  # the first bytes of TIFF and BigTIFF, PNG, BMP, GIF, JPEG, WebP
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     *(b"\x89PNG", b"BM", b"GIF8", b"\xff\xd8\xff", b"RIFF"),
 )
 
-
-COLUMNS = (  # in the order in which `_tell` gives their values
-    "sample_id",
-    "content_id",
-    "image",
-    "label",
-    "group",
-    "trial",
-    "width",
-    "height",
-    "original_width",
-    "original_height",
-    "original_bytes",
-    "original_format",
-    "notes",
+COLUMNS = (  # in the order of the values in `_add`
+    columns.SAMPLE_ID,
+    columns.CONTENT_ID,
+    columns.IMAGE,
+    columns.LABEL,
+    columns.GROUP,
+    columns.TRIAL,
+    columns.WIDTH,
+    columns.HEIGHT,
+    columns.ORIGINAL_WIDTH,
+    columns.ORIGINAL_HEIGHT,
+    columns.ORIGINAL_BYTES,
+    columns.ORIGINAL_FORMAT,
+    columns.NOTES,
 )
 
 
 @dataclass(slots=True)
 class Converted:
-    """What a batch gave: equally long columns of samples, and rows for rejected.csv."""
+    """The result of a batch: columns of samples, equally long, and rows of rejected.csv."""
 
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
-    rejected: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class _Picture:
-    """A picture as it will be stored."""
+class LetterImage:
+    """An image as samples.parquet stores it. Sizes are (width, height) in pixels."""
 
     content_id: str
     png: bytes
     size: tuple[int, int]
-    original_size: tuple[int | None, int | None] = (None, None)
+    original_size: tuple[int | None, int | None] = (None, None)  # None: drawn from a pen file
     format: str = "UNIPEN"
     notes: str | None = None
 
 
 @lru_cache(maxsize=4)
-def renderer_of(drawing: Drawing) -> Renderer:
-    """Return what draws so: its pen takes 30 ms to table."""
+def renderer_of(drawing: PenSettings) -> Renderer:
+    """Return the renderer for these settings; a new one takes 30 ms."""
     return Renderer(drawing.dpi, drawing.pen_width, drawing.y_axis)
 
 
-def draw_pen(data: bytes, drawing: Drawing) -> bytes:
-    """Return a pen file as a PNG. Raises Rejected as `read_pen`, and "too-many-pixels"."""
+def draw_pen(data: bytes, drawing: PenSettings) -> bytes:
+    """Return a pen file as a PNG.
+
+    Raises Rejected as `read_pen` does, and "too-many-pixels".
+    """
     (drawn,) = renderer_of(drawing).draw([read_pen(data)])
     if isinstance(drawn, Rejected):
         raise drawn
     return drawn.png
 
 
-def convert_letters(drawing: Drawing, letters: Sequence[Letter]) -> Converted:
-    """Convert letters in their order; one that cannot be is a row with a reason."""
-    pictures: dict[int, _Picture | Rejected] = {}
+def convert_letters(drawing: PenSettings, letters: Sequence[Letter]) -> Converted:
+    """Convert letters in their order; one that cannot be converted becomes a rejected row."""
+    images: dict[int, LetterImage | Rejected] = {}
     outlines: dict[int, Outline] = {}
     for number, letter in enumerate(letters):
         try:
-            if letter.data.startswith(_PICTURES):
-                pictures[number] = read_picture(letter.data)
+            if letter.data.startswith(_IMAGE_STARTS):
+                images[number] = read_image(letter.data)
             else:
                 outlines[number] = read_pen(letter.data)
-        except Rejected as verdict:
-            pictures[number] = verdict
+        except Rejected as rejection:
+            images[number] = rejection
     drawn = renderer_of(drawing).draw(list(outlines.values()))
     for number, bitmap in zip(outlines, drawn, strict=True):
-        pictures[number] = bitmap if isinstance(bitmap, Rejected) else _stored(bitmap)
+        images[number] = bitmap if isinstance(bitmap, Rejected) else _stored(bitmap)
     result = Converted()
     for number, letter in enumerate(letters):
-        _tell(result, letter, pictures[number])
+        _add(result, letter, images[number])
     return result
 
 
 def read_pen(data: bytes) -> Outline:
-    """Read a pen file. Raises Rejected: "empty", "no-ink", "no-resolution", and as `parse`."""
+    """Return the strokes of a pen file.
+
+    Raises Rejected: "empty", "no-ink", "no-resolution", and as `unipen.parse` does.
+    """
     if not data:
         raise Rejected("empty", "no bytes")
     pen = unipen.parse(data)
@@ -114,14 +122,10 @@ def read_pen(data: bytes) -> Outline:
     return Outline(strokes, pen.points_per_inch)
 
 
-def _stored(bitmap: Bitmap, original: tuple[int | None, int | None] = (None, None)) -> _Picture:
-    return _Picture(bitmap.content_id, bitmap.png, (bitmap.width, bitmap.height), original)
+def read_image(data: bytes) -> LetterImage:
+    """Return an image file as a bi-level PNG, or as a greyscale one if it has other values.
 
-
-def read_picture(data: bytes) -> _Picture:
-    """Read a picture file: bi-level stays so, all else becomes grey.
-
-    Raises Rejected: "no-ink", and what `images.normalise` gives.
+    Raises Rejected: "no-ink", and as `images.normalise` does.
     """
     bitmap, notes, kind, original = read_tiff(data, MAX_SIDE), "", "TIFF", None
     if bitmap is None:
@@ -134,38 +138,46 @@ def read_picture(data: bytes) -> _Picture:
         bitmap = Bitmap.of(grey == 255)
     if not bitmap.has_ink:
         raise Rejected("no-ink", "all white")
-    picture = _stored(bitmap, original or (bitmap.width, bitmap.height))
-    picture.format, picture.notes = kind, notes or None
-    return picture
+    image = _stored(bitmap, original or (bitmap.width, bitmap.height))
+    image.format, image.notes = kind, notes or None
+    return image
 
 
-def _grey(grey: Any, original: tuple[int, int], kind: str, notes: str) -> _Picture:
+def _stored(bitmap: Bitmap, original: tuple[int | None, int | None] = (None, None)) -> LetterImage:
+    return LetterImage(bitmap.content_id, bitmap.png, (bitmap.width, bitmap.height), original)
+
+
+def _grey(
+    grey: npt.NDArray[np.uint8], original: tuple[int, int], kind: str, notes: str
+) -> LetterImage:
     buffer = io.BytesIO()
     Image.fromarray(grey).save(buffer, "PNG")
     height, width = grey.shape
     content = normalise.content_id(f"{width}x{height} grey\n".encode() + grey.tobytes())
-    return _Picture(content, buffer.getvalue(), (width, height), original, kind, notes or None)
+    return LetterImage(content, buffer.getvalue(), (width, height), original, kind, notes or None)
 
 
-def _tell(result: Converted, letter: Letter, picture: _Picture | Rejected) -> None:
-    """Add a sample or a rejection."""
-    if isinstance(picture, Rejected):
+def _add(result: Converted, letter: Letter, image: LetterImage | Rejected) -> None:
+    """Add a sample, or a rejected row."""
+    if isinstance(image, Rejected):
         result.rejected.append(
-            (letter.sample_id, letter.class_id, picture.reason, picture.detail, letter.source)
+            RejectedRow(
+                letter.sample_id, letter.class_id, image.reason, image.detail, letter.source
+            )
         )
         return
     values = (
         letter.sample_id,
-        picture.content_id,
-        {"bytes": picture.png, "path": f"{letter.sample_id}.png"},
+        image.content_id,
+        {"bytes": image.png, "path": f"{letter.sample_id}.png"},
         letter.class_id,
         letter.group,
         letter.trial,
-        *picture.size,
-        *picture.original_size,
+        *image.size,
+        *image.original_size,
         len(letter.data),
-        picture.format,
-        picture.notes,
+        image.format,
+        image.notes,
     )
     for column, value in zip(result.columns.values(), values, strict=True):
         column.append(value)

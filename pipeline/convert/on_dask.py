@@ -1,6 +1,6 @@
-"""Archived handwriting converted on a cluster: letters go out by the batch, shards come back.
+"""Convert archived letters on a Dask cluster: batches go to the workers, shards come back.
 
-A .tar.gz can only be read from its beginning, so one process reads it and the rest is spread.
+A .tar.gz can only be read from its beginning, so this process reads it and the workers convert.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from pipeline.convert.hp_archive import Letter
+from pipeline.convert.archive import Letter
 from pipeline.convert.letters import COLUMNS, Converted, convert_letters
 from pipeline.dataset import samples
-from pipeline.dataset.pen_settings import Drawing
+from pipeline.dataset.pen_settings import PenSettings
+from pipeline.dataset.rejected import RejectedRow
 from pipeline.scale.dask import Cluster
 from pipeline.scale.shards import shard_at, take_shard, write_shard
 
-LETTERS = 2048  # a shard: a second of work; at most the batch's own bound of bytes
+LETTERS = 2048  # of a shard, about a second of work; BATCH_BYTES limits a batch too
 
 _SCHEMA = pa.schema([(name, samples.COLUMNS[name]) for name in COLUMNS])
 
 Part = TypeVar("Part")
-Rejections = list[tuple[str, str, str, str, str]]
 
 
 def converted_on(
     cluster: Cluster,
     dataset: str,
     batches: Iterable[tuple[Part, str, list[Letter]]],
-    drawing: Drawing,
+    drawing: PenSettings,
 ) -> Iterator[tuple[Part, str, Converted]]:
-    """Convert batches of (part, its name, letters) in their order, a shard a batch."""
+    """Give the results of batches of (part, its name, letters) in their order; a shard each."""
     sent: deque[tuple[Part, str]] = deque()
     with cluster.scratch(dataset, "convert") as url:
 
@@ -41,13 +41,15 @@ def converted_on(
                 sent.append((part, name))
                 yield shard_at(url, number), letters, drawing
 
-        for shard, rejected in cluster.each(convert_shard, jobs()):
+        for shard, rejected in cluster.map_jobs(convert_shard, jobs()):
             columns = take_shard(shard).to_pydict()
             yield *sent.popleft(), Converted(columns, rejected)
 
 
-def convert_shard(shard: str, letters: list[Letter], drawing: Drawing) -> tuple[str, Rejections]:
-    """Convert letters on a worker into a shard; return it, and who is not in it."""
+def convert_shard(
+    shard: str, letters: list[Letter], drawing: PenSettings
+) -> tuple[str, list[RejectedRow]]:
+    """Convert letters on a worker; return the shard with the samples, and the rejected rows."""
     converted = convert_letters(drawing, letters)
     table = pa.Table.from_pydict(converted.columns, schema=_SCHEMA)
     write_shard(shard, table)

@@ -1,4 +1,4 @@
-"""What a pen wrote: streams of points, and the segments that name pieces of them."""
+"""The content of a pen file: streams of points, and segments that label parts of them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 Points = npt.NDArray[np.float64]  # (n, columns)
-Position = tuple[int, int | None]  # component, and point in it; None: its first or its last
-Span = tuple[Position, Position]  # from, to: both included
+Position = tuple[int, int | None]  # component and point; None: its first or last point
+Span = tuple[Position, Position]  # from, to: both inclusive
 
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """What the pen did between two `.PEN_DOWN` or `.PEN_UP`: (n, columns) values.
+    """The points after a `.PEN_DOWN` or `.PEN_UP`: (n, columns) values.
 
-    `columns` are the names that `.COORD` gave ("X", "Y", "T", "P"); a value that a row lacks is
-    NaN, but X and Y are always there. Component numbers begin anew in each `set` of a file.
+    `columns` are the names that `.COORD` gives ("X", "Y", "T", "P"). A missing value is NaN; X
+    and Y are never missing. Component numbers start at 0 in each `set` of a file.
     """
 
     is_down: bool
@@ -41,14 +41,14 @@ class Stream:
             and np.array_equal(self.points, other.points, equal_nan=True)
         )
 
-    __hash__ = None  # type: ignore[assignment]  # arrays have none
+    __hash__ = None  # type: ignore[assignment]  # arrays have no hash
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A labelled piece of a file: `.SEGMENT level spans quality "label"`.
+    """A labelled part of a file: `.SEGMENT level spans quality "label"`.
 
-    No spans mean all of the set; None, that the delineation could not be understood.
+    An empty `spans` means the whole set. None means that the delineation is not valid.
     """
 
     level: str
@@ -60,16 +60,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class PenFile:
-    """All of a pen file that is not free text."""
+    """The content of a pen file without its free text."""
 
-    streams: tuple[Stream, ...] = ()  # in the order of the file, empty ones too
+    streams: tuple[Stream, ...] = ()  # in file order, including empty ones
     segments: tuple[Segment, ...] = ()
     header: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    missing: int = field(default=0, compare=False)  # includes that were not found
+    missing: int = field(default=0, compare=False)  # number of included files that were not found
 
     @cached_property
     def _components(self) -> dict[int, list[Stream]]:
-        """By set, the streams that hold points: segments count these."""
+        """The streams with points, by set; the numbers in segments count these."""
         sets: dict[int, list[Stream]] = {}
         for stream in self.streams:
             if len(stream.points):
@@ -78,12 +78,12 @@ class PenFile:
 
     @property
     def strokes(self) -> list[Points]:
-        """The (n, 2) coordinates of every pen-down stream that holds points."""
+        """The (n, 2) coordinates of each pen-down stream with points."""
         return [stream.xy for stream in self.streams if stream.is_down and len(stream.points)]
 
     @property
     def points_per_inch(self) -> tuple[float, float] | None:
-        """The tablet's resolution in x and y, or None when the file does not say."""
+        """The tablet's resolution in x and y, or None if the file does not give it."""
         x, y = (self._per_inch(axis) for axis in "XY")
         if x is None and y is None:
             return None
@@ -101,7 +101,7 @@ class PenFile:
         return None
 
     def ink(self, segment: Segment) -> list[Points] | None:
-        """Return a segment's strokes, (n, 2) each; None when it names what is not there."""
+        """Return a segment's strokes, (n, 2) each, or None if it names points that do not exist."""
         if segment.spans is None:
             return None
         components = self._components.get(segment.set, [])

@@ -1,10 +1,11 @@
-"""Pen strokes as bi-level pictures, bit for bit as HP Labs drew theirs. Pure.
+"""Draw pen strokes as bi-level images, bit for bit as HP Labs drew theirs.
 
-HP drew with Java2D: `BasicStroke(2)` (square caps), a `drawLine` for every two neighbouring
-points, no antialiasing, default stroke normalisation. Java then moves a vertex to n + 0.25 and
-gives ink to a pixel when its centre, n + 0.5, lies in the square-capped line. So what a line inks
-depends on its (dx, dy) alone, and on no rounding: no pixel's centre lies on an edge. This equals
-Java for every line and pen of 2 pixels or more; for 1 pixel Java has another rule.
+HP drew with Java2D: `BasicStroke(2)` (square caps), one `drawLine` for each pair of neighbouring
+points, no antialiasing, default stroke normalisation. Java then moves a vertex to n + 0.25. It
+inks a pixel if the pixel's centre, n + 0.5, lies in the square-capped line. The ink of a line
+therefore depends on its (dx, dy) only. Rounding has no effect, because no centre lies on an edge.
+The result equals Java's for every line and every pen width of 2 pixels or more. For a width of 1
+pixel Java has another rule.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ Floats = npt.NDArray[np.float64]
 
 MARGIN = 5  # white pixels around the vertices, as HP left
 MAX_SIDE = 4096  # pixels
-MAX_INK = 20_000_000  # pixels inked, one that is crossed twice counting twice
-CANVAS = 32_000_000  # pixels drawn on at once, a byte each
-NEAR = 31  # lines up to so many pixels in x and in y are tabled; pens seldom move further
+MAX_INK = 20_000_000  # pixels inked; a pixel that two lines cross counts twice
+CANVAS = 32_000_000  # pixels drawn together, one byte each
+NEAR = 31  # pixels in x and y: shorter lines have a table entry; few lines are longer
 
 
 def margin_of(pen_width: int) -> int:
-    """Return how many white pixels are around the vertices: a broad pen's caps reach further."""
+    """Return the number of white pixels around the vertices; the caps of a broad pen need more."""
     return max(MARGIN, pen_width)
 
 
@@ -41,10 +42,10 @@ class Outline(NamedTuple):
 
 
 class Renderer:
-    """Draws at a resolution with a pen of a width in pixels; holds the ink of all short lines.
+    """Draws letters at `dpi` with a pen of `pen_width` pixels; holds a table of all short lines.
 
-    A picture has the natural size of what was written: its extent in pixels, and `MARGIN` on
-    every side (more for a pen of more than that). A stroke of one point is a dot.
+    An image has the letter's natural size: its extent in pixels, plus `margin_of(pen_width)` on
+    every side. A stroke of one point is a dot.
     """
 
     def __init__(self, dpi: float = 250, pen_width: int = 2, y_axis: str = "down") -> None:
@@ -58,9 +59,9 @@ class Renderer:
         self._firsts = self._counts.cumsum() - self._counts
 
     def draw(self, letters: Sequence[Outline]) -> list[Bitmap | Rejected]:
-        """Draw many letters with few calls of numpy, whose cost is by the call.
+        """Return the image of each letter, or Rejected ("no-ink", "too-many-pixels").
 
-        A letter that cannot be drawn gives Rejected: "no-ink", "too-many-pixels".
+        Draws many letters with few calls of numpy, because each call has a fixed cost.
         """
         drawn: list[Bitmap | Rejected] = [Rejected("no-ink", "no pen-down point")] * len(letters)
         inked = [n for n, letter in enumerate(letters) if any(map(len, letter.strokes))]
@@ -74,7 +75,7 @@ class Renderer:
         return drawn
 
     def _draw(self, page: _Page, run: range) -> list[Bitmap]:
-        """Draw neighbouring letters, one under the other, in one scatter."""
+        """Draw neighbouring letters on one canvas, one below the other, with one assignment."""
         widths, heights = page.sizes[:, run.start : run.stop]
         tops = np.append(0, heights.cumsum())
         pitch = -(-int(widths.max()) // 8) * 8
@@ -82,9 +83,11 @@ class Renderer:
         lines = slice(first, last)
         x, y = page.starts[:, lines]
         dx, dy = page.moves[:, lines]
-        places = (y + tops[:-1].repeat(np.diff(page.first_lines[run.start : run.stop + 1]))) * pitch
+        origins = (
+            y + tops[:-1].repeat(np.diff(page.first_lines[run.start : run.stop + 1]))
+        ) * pitch
         white = np.ones(int(tops[-1]) * pitch, np.uint8)
-        self._ink(white, places + x, dx, dy, pitch)
+        self._ink(white, origins + x, dx, dy, pitch)
         packed = np.packbits(white).reshape(-1, pitch // 8)
         return [
             Bitmap(width, packed[top : top + height, : -(-width // 8)])
@@ -94,47 +97,47 @@ class Renderer:
         ]
 
     def _ink(
-        self, white: npt.NDArray[np.uint8], places: Ints, dx: Ints, dy: Ints, pitch: int
+        self, white: npt.NDArray[np.uint8], origins: Ints, dx: Ints, dy: Ints, pitch: int
     ) -> None:
-        """Set to 0 the pixels of lines that begin at flat `places` and go by `dx` and `dy`."""
+        """Set the pixels of lines to 0; each starts at a flat index and moves by (dx, dy)."""
         is_near = (abs(dx) <= NEAR) & (abs(dy) <= NEAR)
         if not is_near.all():
             counts, x, y = _pixels(dx[~is_near], dy[~is_near], self.pen_width)
-            white[places[~is_near].repeat(counts) + y * pitch + x] = 0
-            places, dx, dy = places[is_near], dx[is_near], dy[is_near]
+            white[origins[~is_near].repeat(counts) + y * pitch + x] = 0
+            origins, dx, dy = origins[is_near], dx[is_near], dy[is_near]
         keys = (dy + NEAR) * (2 * NEAR + 1) + dx + NEAR
         counts = self._counts[keys]
         offsets = self._y * pitch + self._x
-        # The pixels of line i lie in the table from firsts[i] on, and in the result after those
+        # In the table, the pixels of line i begin at firsts[i]. In the result, they follow those
         # of the lines before it.
         shifts = self._firsts[keys] - (counts.cumsum() - counts)
-        white[offsets[np.arange(counts.sum()) + shifts.repeat(counts)] + places.repeat(counts)] = 0
+        white[offsets[np.arange(counts.sum()) + shifts.repeat(counts)] + origins.repeat(counts)] = 0
 
 
 class _Page(NamedTuple):
-    """Letters on whole pixels, each with its least x and y at `MARGIN`."""
+    """Letters on whole pixels; the least x and y of each are at the margin."""
 
     sizes: Ints  # (2, letters): widths, heights
-    ink: Floats  # (letters,): at most so many pixels inked
+    ink: Floats  # (letters,): an upper bound of the pixels inked
     starts: Ints  # (2, lines): x, y
     moves: Ints  # (2, lines)
-    first_lines: Ints  # (letters + 1,): where the lines of a letter begin
+    first_lines: Ints  # (letters + 1,): the index of each letter's first line
 
     @property
     def is_sound(self) -> npt.NDArray[np.bool_]:
-        """(letters,): which are within bounds."""
+        """(letters,): whether a letter is within the limits."""
         return (self.sizes <= MAX_SIDE).all(axis=0) & (self.ink <= MAX_INK)
 
     def excess(self, letter: int) -> str:
-        """Say how a letter is beyond bounds."""
+        """Return the limit that a letter exceeds."""
         if (self.sizes[:, letter] > MAX_SIDE).any():
             return f"a side of more than {MAX_SIDE} pixels"
         return f"lines that ink {self.ink[letter]:.3g} pixels, at most {MAX_INK}"
 
     def runs(self) -> Iterator[range]:
-        """Give runs of letters that can be drawn on one canvas; letters beyond bounds are in none.
+        """Give runs of letters that fit on one canvas; letters beyond the limits are in none.
 
-        Memory is the widest times all heights, and the ink.
+        A canvas takes the widest width times the sum of heights, and the ink.
         """
         first = width = height = 0
         ink = 0.0
@@ -153,7 +156,7 @@ class _Page(NamedTuple):
 
 
 def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
-    """Put letters on whole pixels; every one has a point."""
+    """Return letters on whole pixels; each letter has at least one point."""
     strokes = [stroke for letter in letters for stroke in letter.strokes if len(stroke)]
     points = np.ascontiguousarray(np.concatenate(strokes).T)
     if renderer.y_axis == "up":
@@ -166,7 +169,7 @@ def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
     sizes = np.minimum(np.floor(extents * renderer.dpi / per_inch), MAX_SIDE).astype(np.int64)
     pixels = (points - low.repeat(counts, axis=1)) * renderer.dpi / per_inch.repeat(counts, axis=1)
     vertices = np.minimum(np.floor(pixels), MAX_SIDE).astype(np.int64) + renderer.margin
-    # A line goes from every point to the next of its stroke; a lone point is a line to itself.
+    # A line joins each point of a stroke to the next; a single point is a line to itself.
     lengths = np.array([len(stroke) for stroke in strokes])
     lasts = lengths.cumsum() - 1
     is_start = np.ones(len(vertices[0]), np.bool_)
@@ -188,14 +191,14 @@ def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
 
 
 def _pixels(dx: Ints, dy: Ints, width: int) -> tuple[Ints, Ints, Ints]:
-    """Return, for lines from (0, 0) to (dx, dy), how many pixels each inks, and all their x and y.
+    """Return the pixels of lines from (0, 0) to (dx, dy): their count for each line, and x and y.
 
-    A pixel's centre is at (x + 0.25, y + 0.25) from the line's start. Along the line it may lie
-    half a width before the start or after the end, and half a width to either side.
+    A pixel's centre is at (x + 0.25, y + 0.25) from the line's start. A pixel is inked if its
+    centre lies at most half a width before the start, after the end, or to either side.
     """
     half = width / 2
     length = np.hypot(dx, dy)
-    is_dot = length == 0  # Java draws it as if it went to the right
+    is_dot = length == 0  # Java draws a dot as a line to the right
     ux, uy = (
         np.where(is_dot, 1.0, dx / np.where(is_dot, 1, length)),
         dy / np.where(is_dot, 1, length),
@@ -223,11 +226,11 @@ def _between(
     low: float | npt.NDArray[np.float64],
     high: float | npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return from where to where x fulfils low <= slope * x + offset <= high."""
+    """Return the least and greatest x with low <= slope * x + offset <= high."""
     is_flat = slope == 0
     safe = np.where(is_flat, 1.0, slope)
     a, b = (low - offset) / safe, (high - offset) / safe
-    fulfils = (low <= offset) & (offset <= high)
-    first = np.where(is_flat, np.where(fulfils, -1e9, 1e9), np.minimum(a, b))
-    last = np.where(is_flat, np.where(fulfils, 1e9, -1e9), np.maximum(a, b))
+    holds = (low <= offset) & (offset <= high)
+    first = np.where(is_flat, np.where(holds, -1e9, 1e9), np.minimum(a, b))
+    last = np.where(is_flat, np.where(holds, 1e9, -1e9), np.maximum(a, b))
     return first, last

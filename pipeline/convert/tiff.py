@@ -1,9 +1,9 @@
-"""Bi-level TIFFs by the ten thousand, several times faster than Pillow opens one.
+"""Read bi-level TIFFs several times faster than Pillow; archives hold tens of thousands.
 
-Pillow takes three quarters of its time to look at tags that a letter does not have. Here the
-directory is read in one call. Raw strips are the pixels already; compressed ones are decoded by
-libtiff through Pillow, told what Pillow itself told it for the first file of the same kind.
-Anything unusual is left to `images.py`, which also says what is wrong with a damaged file.
+Pillow spends three quarters of its time on tags that the image of a letter does not have. This
+module reads the directory of tags in one call. An uncompressed strip holds the pixels as they
+are. libtiff decodes a compressed strip through Pillow, with the arguments that Pillow passed for
+the first file of the same kind. `images.normalise` reads all other files and reports damage.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from pipeline.images.bitmap import Bitmap
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES = 273, 274, 277, 278, 279
 EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
-_VARIABLE = {WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_ROWS, STRIP_BYTES}  # differ between like files
-_PLACES = {282, 283}  # resolutions stand elsewhere in the file and say nothing of the pixels
+# tags that differ between files of one kind
+_VARIABLE = {WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_ROWS, STRIP_BYTES}
+_IGNORED = {282, 283}  # resolutions: they do not change the pixels
 _DEFAULTS = {BITS: 1, COMPRESSION: 1, FILL_ORDER: 1, ORIENTATION: 1, SAMPLES: 1}
 _RAW, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 1, 0, 1
 _SHORT, _LONG = 3, 4
-MAX_KINDS = 64  # of files, each with its decoder; an archive has one or two
+MAX_KINDS = 64  # kinds of files whose decoder is remembered; an archive has one or two
 
 MAGIC = (b"II*\0", b"MM\0*")
 
-Kind = tuple[tuple[int, int], ...]  # tag, value: what like files share
+Kind = tuple[tuple[int, int], ...]  # (tag, value) pairs that all files of a kind share
 
 
 class _Directory(NamedTuple):
-    order: str  # of bytes: "<" or ">"
+    order: str  # byte order: "<" or ">"
     offset: int
     kind: Kind
     width: int
@@ -43,9 +44,9 @@ class _Directory(NamedTuple):
 
 
 def read_tiff(data: bytes, max_side: int) -> Bitmap | None:
-    """Read a bi-level TIFF of one strip and one upright page.
+    """Return a bi-level TIFF of one upright page in one strip.
 
-    None for any other, for one above `max_side` pixels, and for one that is damaged.
+    Returns None for any other TIFF, for a side above `max_side` pixels, and for a damaged file.
     """
     try:
         directory = _directory(data)
@@ -55,7 +56,7 @@ def read_tiff(data: bytes, max_side: int) -> Bitmap | None:
     if not (data.startswith(MAGIC) and 0 < width <= max_side and 0 < height <= max_side):
         return None
     tags = _DEFAULTS | dict(directory.kind)
-    if EXTRA_SAMPLES in tags or SAMPLE_FORMAT in tags:  # of one bit there are none
+    if EXTRA_SAMPLES in tags or SAMPLE_FORMAT in tags:  # a bi-level image has neither
         return None
     if (tags[BITS], tags[SAMPLES], tags[ORIENTATION], tags[FILL_ORDER]) != (1, 1, 1, 1):
         return None
@@ -65,7 +66,10 @@ def read_tiff(data: bytes, max_side: int) -> Bitmap | None:
 
 
 def _directory(data: bytes) -> _Directory:
-    """Read the only directory of a file. Raises ValueError, KeyError, struct.error."""
+    """Return the only directory of a file.
+
+    Raises ValueError, KeyError or struct.error if the file is unusual or damaged.
+    """
     order = "<" if data[:2] == b"II" else ">"
     (offset,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, offset)
@@ -74,14 +78,14 @@ def _directory(data: bytes) -> _Directory:
     *fields, more = struct.unpack_from(f"{order}{'HHII' * count}I", data, offset + 2)
     values: dict[int, int] = {}
     for tag, kind, length, value in zip(*(iter(fields),) * 4, strict=True):
-        if tag in _PLACES:
+        if tag in _IGNORED:
             continue
         if length != 1 or kind not in (_SHORT, _LONG) or tag in values:
             raise ValueError("unusual")
         values[tag] = value >> 16 if kind == _SHORT and order == ">" else value
     start, size, height = values[STRIP_OFFSETS], values[STRIP_BYTES], values[HEIGHT]
     if more or start + size > len(data) or values.get(STRIP_ROWS, height) < height:
-        raise ValueError("further pages, a cut strip or several of them")
+        raise ValueError("several pages or strips, or a truncated strip")
     kind = tuple(item for item in values.items() if item[0] not in _VARIABLE)
     return _Directory(order, offset, kind, values[WIDTH], height, slice(start, start + size))
 
@@ -103,8 +107,8 @@ def _compressed(data: bytes, directory: _Directory) -> Bitmap | None:
     try:
         codec, args = _decoder(data, directory)
         image = Image.frombytes("1", size, data, codec, (*args, directory.offset))
-        pixels = pa.array(image).to_numpy()  # no copy; numpy's own way takes ten times as long
-    except Exception:  # damaged data makes Pillow raise nearly anything; images.py says what
+        pixels = pa.array(image).to_numpy()  # no copy; np.asarray takes ten times as long
+    except Exception:  # on damaged data Pillow raises many types; normalise reports the damage
         return None
     return Bitmap.of(pixels.reshape(size[::-1]))
 
@@ -113,9 +117,10 @@ _decoders: dict[tuple[str, Kind], tuple[str, tuple[Any, ...]]] = {}
 
 
 def _decoder(data: bytes, directory: _Directory) -> tuple[str, tuple[Any, ...]]:
-    """Return Pillow's decoder for files of this kind, and its arguments but the last.
+    """Return the name of Pillow's decoder for files of this kind, and its arguments.
 
-    The last is the directory's offset. Raises ValueError where Pillow decodes another way.
+    The last argument, the directory's offset, is left out. Raises ValueError if Pillow decodes
+    the file in another way.
     """
     key = (directory.order, directory.kind)
     if key not in _decoders:

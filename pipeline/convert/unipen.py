@@ -1,8 +1,8 @@
-"""UNIPEN 1.0 pen files as strokes and segments. Pure: bytes in, values out.
+"""Read and write UNIPEN 1.0 pen files.
 
 The format is that of I. Guyon and others, "UNIPEN project of on-line data exchange and recognizer
-benchmarks", ICPR 1994; the rules beyond it are those that real files force. Free text never
-leaves the reader, because that is where files keep the names of their writers.
+benchmarks", ICPR 1994. Further rules come from real files. The reader never returns free text,
+because files keep the names of their writers there.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy as np
 from pipeline.convert.pen_file import PenFile, Points, Position, Segment, Span, Stream
 from pipeline.core.errors import Rejected
 
-Find = Callable[[str, str], tuple[str, bytes] | None]  # name, including path -> path, bytes
+Find = Callable[[str, str], tuple[str, bytes] | None]  # (name, including path) -> path, bytes
 
-MAX_DEPTH = 16  # includes within includes; real ones have one level
+MAX_DEPTH = 16  # levels of includes; real files have one
 MAX_INCLUDES = 1_000
-MAX_BYTES = 64_000_000  # with everything included
-MAX_LINE = 200  # bytes of a header's value that are looked at, and remembered
-MAX_SPANS = 10_000  # characters of a delineation; real ones have a hundred
-MAX_VALUE = 1e16  # of a coordinate or a time; beyond it whole numbers are lost
+MAX_BYTES = 64_000_000  # of a file and all files that it includes
+MAX_LINE = 200  # bytes of a header's value that are read
+MAX_SPANS = 10_000  # characters of a delineation; real ones have about 100
+MAX_VALUE = 1e16  # of a coordinate or time; a float cannot hold larger whole numbers
 MAX_COLUMNS = 9
-_COLUMNS = ("X", "Y", "T", "P", "Z", "B", "RHO", "THETA", "PHI")  # all that UNIPEN names
+_COLUMNS = ("X", "Y", "T", "P", "Z", "B", "RHO", "THETA", "PHI")  # all names that UNIPEN defines
 
 _VOCABULARY = {
     "SEX": "M|F|MALE|FEMALE",
@@ -51,16 +51,16 @@ _SEGMENT = re.compile(
     re.DOTALL,
 )
 _NINES = bytes.maketrans(b"012345678", b"999999999")
-_TOO_LONG = b"9" * 16  # digits from which on a number may be above MAX_VALUE
+_TOO_LONG = b"9" * 16  # a number with so many digits may be above MAX_VALUE
 _SPAN = re.compile(r"(\d{1,9})(?::(\d{1,9}))?(?:-(\d{1,9})(?::(\d{1,9}))?)?")
 
 
 def parse(data: bytes, find: Find | None = None, path: str = "") -> PenFile:
-    """Read a pen file.
+    """Return the content of a pen file.
 
-    `find` gives what an `.INCLUDE` names (see `finder`); what is not found is counted as missing.
-    Raises Rejected: "corrupt" (no UNIPEN, or points that are none, or includes without end),
-    "truncated" (ends within a row).
+    `find` returns the file that an `.INCLUDE` names (see `finder`). Files that it does not find
+    are counted as missing. Raises Rejected "corrupt" if the file is not UNIPEN, has points that
+    are not numbers, or has too many includes, and "truncated" if it ends within a row.
     """
     reader = _Reader(find)
     reader.read(data, path, 0)
@@ -70,10 +70,10 @@ def parse(data: bytes, find: Find | None = None, path: str = "") -> PenFile:
 
 
 def finder(files: Mapping[str, bytes], root: str = "include") -> Find:
-    """Return a `find` for `parse` that looks into `files` and never elsewhere.
+    """Return a `find` for `parse` that searches `files` (path -> bytes) and nothing else.
 
-    A name is searched below `root` and in the including file's folder. Real files climb out of
-    their folder (`../../x.doc`); what would leave `files` is searched below `root` instead.
+    It searches a name below `root` and in the folder of the including file. Real files use names
+    such as `../../x.doc`. If such a name leaves `files`, it is searched below `root` instead.
     """
 
     def find(name: str, including: str) -> tuple[str, bytes] | None:
@@ -91,21 +91,21 @@ def finder(files: Mapping[str, bytes], root: str = "include") -> Find:
 
 
 class _Reader:
-    """Gathers streams and segments over a file and all that it includes."""
+    """Collects the streams and segments of a file and of the files that it includes."""
 
     def __init__(self, find: Find | None) -> None:
         self.find = find
         self.keywords = self.included = self.missing = self.bytes = self.set = 0
-        self.columns: tuple[str, ...] | None = None  # not known before the first .COORD
+        self.columns: tuple[str, ...] | None = None  # None before the first .COORD
         self.first_columns: tuple[str, ...] | None = None
         self.streams: list[tuple[bool, bytes, tuple[str, ...] | None, int]] = []
         self.segments: list[Segment] = []
-        self.header: dict[str, dict[str, None]] = {}  # name -> its values in order, each once
+        self.header: dict[str, dict[str, None]] = {}  # name -> its distinct values in order
         self.is_set_used = False
-        self.is_cut = False  # ends within a line of points
+        self.is_cut = False  # whether the file ends within a line of points
 
     def read(self, data: bytes, path: str, depth: int) -> None:
-        """Read one file, and what it includes where it includes it."""
+        """Read one file, and each included file at its place."""
         self.bytes += len(data)
         if self.bytes > MAX_BYTES or self.included > MAX_INCLUDES or depth > MAX_DEPTH:
             raise Rejected("corrupt", f"{path}: includes without end")
@@ -146,7 +146,7 @@ class _Reader:
             self.header.setdefault(kept[0], {})[kept[1]] = None
 
     def finish(self) -> PenFile:
-        """Turn rows into numbers, now that every .COORD is known."""
+        """Return the result. Rows become numbers here, because .COORD may follow them."""
         default = self.first_columns or ("X", "Y")
         names = [columns or default for _, _, columns, _ in self.streams]
         points = _all_points([rows for _, rows, _, _ in self.streams], names, self.is_cut)
@@ -162,7 +162,7 @@ class _Reader:
 
 @lru_cache(maxsize=4096)
 def _header_value(keyword: bytes, line: bytes) -> tuple[str, str] | None:
-    """Return a header's name and value, or None when the value is free text."""
+    """Return a header's name and value, or None if the value is free text."""
     name = keyword.decode("ascii", "replace")
     text = " ".join(line.decode("ascii", "replace").split())
     if name == "WRITER_ID" and text:
@@ -171,14 +171,14 @@ def _header_value(keyword: bytes, line: bytes) -> tuple[str, str] | None:
 
 
 def writer_id(text: str) -> str:
-    """Return a number as it is, and for anything else, which may be a name, a digest of it."""
+    """Return a number unchanged, and a digest of any other text, which may be a name."""
     if re.fullmatch(r"\d{1,9}", text) or re.fullmatch(r"w-[0-9a-f]{12}", text):
         return text
     return "w-" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def _unix_text(data: bytes) -> bytes:
-    """Return the text with `\\n` line ends and one byte for every ASCII character."""
+    """Return the text with `\\n` line ends and one byte for each ASCII character."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         data = data.decode("utf-16", "replace").encode()
     elif data[:1] == b"." and data[1:2] == data[3:4] == b"\0":
@@ -193,9 +193,9 @@ def _unix_text(data: bytes) -> bytes:
 
 
 def _statements(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Give each keyword with all that follows it up to the next.
+    """Give each keyword with the text up to the next keyword.
 
-    A keyword is a `.` in column 0 and an upper-case word; everything else is text.
+    A keyword is a `.` in column 0 followed by an upper-case word.
     """
     keyword = b""
     parts: list[bytes] = []
@@ -254,7 +254,7 @@ def _spans(text: str) -> tuple[Span, ...] | None:
 
 
 def _all_points(rows: list[bytes], names: list[tuple[str, ...]], is_cut: bool) -> list[Points]:
-    """Return the numbers of all streams, (n, columns) each: at once where all are alike."""
+    """Return the numbers of each stream, (n, columns); read together if all columns agree."""
     texts = [text.strip() for text in rows]
     if len(set(names)) == 1:
         table = _whole_numbers(b"\n".join(filter(None, texts)), len(names[0]))
@@ -269,15 +269,15 @@ def _all_points(rows: list[bytes], names: list[tuple[str, ...]], is_cut: bool) -
 
 
 def _points(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
-    """Return the numbers of a stream's rows."""
+    """Return the numbers of one stream's rows."""
     table = _whole_numbers(text, len(columns))
     return _points_by_row(text, columns, is_cut) if table is None else table
 
 
 def _whole_numbers(text: bytes, width: int) -> Points | None:
-    """Read whole numbers with single spaces, as tablets write them; None for anything else.
+    """Return whole numbers separated by single spaces, as tablets write them, or None.
 
-    What stands between the digits is then the same in every row, and one C call reads them all.
+    The text between the digits is then equal in all rows, so that one C call reads them all.
     """
     if not text:
         return np.empty((0, width))
@@ -295,7 +295,7 @@ def _whole_numbers(text: bytes, width: int) -> Points | None:
 
 
 def _points_by_row(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
-    """Read rows of any look, a value short here and there."""
+    """Return the numbers of rows in any form; some rows may lack values."""
     width = len(columns)
     table = [row for line in text.split(b"\n") if (row := line.split()[:width])]
     try:
@@ -317,7 +317,7 @@ def _points_by_row(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Point
 
 
 def write(pen: PenFile) -> bytes:
-    """Write a pen file, so that `parse(write(pen)) == pen`."""
+    """Return the bytes of a pen file, so that `parse(write(pen)) == pen`."""
     lines: list[str] = []
     for name, values in pen.header.items():
         lines += [f".{name} {value}" for value in values]
@@ -346,13 +346,14 @@ def _segment_line(segment: Segment) -> str:
         return ".SEGMENT"
     parts = [f".SEGMENT {segment.level}"]
     if segment.spans is None:
-        parts.append("0-")  # what cannot be understood, once more
+        parts.append("0-")  # again a delineation that is not valid
     elif segment.spans:
         parts.append(",".join(f"{_position(a)}-{_position(b)}" for a, b in segment.spans))
     if segment.quality is not None:
         parts.append(segment.quality)
     if segment.label is not None:
-        label = re.sub(r'[\\"@]|(?<=\n)\.', r"\\\g<0>", segment.label)  # never a keyword
+        # a backslash before a dot at a line's start, so that the line starts no keyword
+        label = re.sub(r'[\\"@]|(?<=\n)\.', r"\\\g<0>", segment.label)
         parts.append(f'"{label}"')
     return " ".join(parts)
 

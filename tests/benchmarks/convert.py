@@ -31,10 +31,11 @@ import numpy as np
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from pipeline.convert.archive import walk  # noqa: E402
+from pipeline.convert.archive_reader import ArchiveReader  # noqa: E402
 from pipeline.convert.classes import TAMIL, class_table  # noqa: E402
-from pipeline.convert.hp_archive import walk  # noqa: E402
+from pipeline.convert.hp_archive import HpLayout  # noqa: E402
 from pipeline.convert.render import Outline, Renderer  # noqa: E402
-from pipeline.convert.stage import Intake  # noqa: E402
 from pipeline.convert.stage import convert as run  # noqa: E402
 from pipeline.dataset.pen_settings import PenSettings  # noqa: E402
 from pipeline.images.bitmap import Bitmap, encode_tiff  # noqa: E402
@@ -57,9 +58,8 @@ def convert(path: Path) -> int:
     path = path.resolve()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        samples: int = run("set", Intake({"train": path}, class_table(TAMIL)), PenSettings())[
-            "samples"
-        ]
+        reader = ArchiveReader({"train": path}, class_table(TAMIL), HpLayout)
+        samples: int = run("set", reader, PenSettings())["samples"]
         os.chdir(ROOT)
     return samples
 

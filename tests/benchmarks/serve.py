@@ -30,9 +30,9 @@ sys.path.insert(0, str(ROOT))
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession, Page, Response
 
-    from pipeline.convert.hp_archive import Letter
+    from pipeline.convert.archive import Letter
     from pipeline.convert.render import Outline
-    from pipeline.pages.serve.served import Served
+    from pipeline.pages.serve.loaded_model import Served
 
 GOAL = 0.01  # of accuracy
 FILLS = 0.6  # of the pad's side; people leave a margin
@@ -49,14 +49,15 @@ class Way(NamedTuple):
 
 def read_letters(archive: Path, count: int) -> tuple[list[Letter], list[Outline]]:
     """Return letters of an archive, and their strokes; the hash of an id says which."""
-    from pipeline.convert.hp_archive import Labels, Letter, letter_of, walk
+    from pipeline.convert.archive import Letter, read_member, walk
+    from pipeline.convert.hp_archive import HpLayout
     from pipeline.convert.letters import read_pen
     from pipeline.core.errors import Rejected
 
-    labels, found = Labels(archive), []
+    layout, found = HpLayout(archive), []
     for member in walk(archive):
         try:
-            letter = letter_of(member, archive, labels)
+            letter = read_member(layout, member)
             if isinstance(letter, Letter):
                 found.append((letter, read_pen(letter.data)))
         except Rejected:
@@ -162,9 +163,9 @@ def measure(dataset: str, archive: Path, samples: int, canvas: int) -> tuple[lis
     import httpx
     import torch
 
-    from pipeline.pages.guard import TOKEN_HEADER
-    from pipeline.pages.serve.page import make_page
-    from pipeline.pages.serve.served import load
+    from pipeline.pages.request_guard import TOKEN_HEADER
+    from pipeline.pages.serve.app import make_page
+    from pipeline.pages.serve.loaded_model import load
     from tests.browsing import served as serving
 
     served = load(dataset, torch.device("cpu"))

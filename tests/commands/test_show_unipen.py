@@ -11,8 +11,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from pipeline.commands.show_unipen import FIT, main
-from tests.convert.test_unipen import STREAMS
-from tests.pens import pen_file
+from tests.pens import STREAMS, pen_file
 
 LETTER = pen_file("0 0 30, 1000 0 0, 1000 500 90", "20 40 100")
 

@@ -1,4 +1,4 @@
-"""Drawing: the bits that HP's renderer gives, whatever else is drawn beside."""
+"""The renderer: images equal HP's bit for bit, whatever other letters are in the batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw(*strokes: list[tuple[float, float]], renderer: Renderer = PLAIN) -> Bit
 
 
 def ink(bitmap: Bitmap) -> set[tuple[int, int]]:
-    """Return the inked (x, y), counted from the least vertex."""
+    """Return the inked (x, y) relative to the least vertex."""
     y, x = (~bitmap.is_white).nonzero()
     return set(zip((x - MARGIN).tolist(), (y - MARGIN).tolist(), strict=True))
 
@@ -49,7 +49,7 @@ def test_real_letters_are_drawn_as_java_draws_them(shared: Path) -> None:
 
 
 def by_definition(dx: int, dy: int, width: int) -> set[tuple[int, int]]:
-    """Ask every pixel near a line whether its centre lies in it."""
+    """Return the pixels near a line whose centre lies in it; checks each pixel."""
     half, length = width / 2, math.hypot(dx, dy)
     ux, uy = (dx / length, dy / length) if length else (1.0, 0.0)
     reach = width + 2
@@ -62,7 +62,7 @@ def by_definition(dx: int, dy: int, width: int) -> set[tuple[int, int]]:
     }
 
 
-move = st.integers(-NEAR - 9, NEAR + 9)  # tabled lines and others
+move = st.integers(-NEAR - 9, NEAR + 9)  # lines with an entry in the table, and longer ones
 
 
 @given(move, move, st.integers(2, 16))
@@ -105,7 +105,7 @@ def test_x_and_y_have_their_own_resolution() -> None:
     assert (bitmap.width - 2 * MARGIN, bitmap.height - 2 * MARGIN) == (100, 200)
 
 
-def test_nothing_joins_one_stroke_to_the_next() -> None:
+def test_no_line_joins_one_stroke_to_the_next() -> None:
     apart = draw([(0, 0), (10, 0)], [(30, 20), (40, 20)])
     second = {(x + 30, y + 20) for x, y in ink(draw([(0, 0), (10, 0)]))}
     assert ink(apart) == ink(draw([(0, 0), (10, 0)])) | second
@@ -129,7 +129,7 @@ letters = st.lists(st.lists(points, max_size=4), max_size=8)
 
 @given(letters)
 @settings(deadline=None)
-def test_a_letter_does_not_depend_on_its_neighbours(
+def test_a_letter_does_not_depend_on_the_rest_of_the_batch(
     batch: list[list[list[tuple[float, float]]]],
 ) -> None:
     outlines = [outline(*strokes) for strokes in batch]
@@ -142,17 +142,17 @@ def test_a_letter_does_not_depend_on_its_neighbours(
             assert isinstance(one, Rejected) and one.reason == alone.reason == "no-ink"
 
 
-def test_more_than_a_canvas_is_drawn_in_parts() -> None:
+def test_a_batch_larger_than_the_canvas_is_drawn_in_runs() -> None:
     wide, small = [(0.0, 0.0), (3000.0, 3000.0)], [(0.0, 0.0), (5.0, 5.0)]
     batch = [outline(stroke) for stroke in (small, wide, wide, wide, wide, small)]
     assert CANVAS < 4 * 3010**2
     drawn = PLAIN.draw(batch)
     sizes = [bitmap.width for bitmap in drawn if isinstance(bitmap, Bitmap)]
     assert sizes == [15, 3010, 3010, 3010, 3010, 15]
-    assert ink(draw(small)) == ink(drawn[5]) if isinstance(drawn[5], Bitmap) else False
+    assert isinstance(drawn[5], Bitmap) and ink(draw(small)) == ink(drawn[5])
 
 
-def test_what_is_beyond_bounds_is_rejected_alone() -> None:
+def test_only_letters_beyond_the_limits_are_rejected() -> None:
     far = [(0.0, 0.0), (1e15, 3.0)]
     scribble = [(float(3000 * (n % 2)), float(n % 7)) for n in range(MAX_INK // 3000)]
     small = [(0.0, 0.0), (5.0, 5.0)]

@@ -1,4 +1,4 @@
-"""Convert: every member is a sample, or passed over, or a row with its reason."""
+"""Convert: every member becomes a sample, is skipped, or becomes a row with a reason."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def rejected() -> dict[str, str]:
         return {row["sample_id"]: row["reason"] for row in csv.DictReader(file)}
 
 
-def test_a_sample_says_all_that_its_member_said(run: Callable[..., Result]) -> None:
+def test_a_sample_keeps_what_its_member_says(run: Callable[..., Result]) -> None:
     result = run(TRAIN, TEST)
     assert result.exit_code == 0, result.output
     row = rows()["iso/usr_16/042t02"]
@@ -91,8 +91,8 @@ def test_a_sample_says_all_that_its_member_said(run: Callable[..., Result]) -> N
         assert opened.size == (row["width"], row["height"])
         assert Bitmap.of(np.asarray(opened)).content_id == content
     assert image["path"] == "iso/usr_16/042t02.png"
-    said = {name: value for name, value in row.items() if value is not None}
-    assert said == {
+    values = {name: value for name, value in row.items() if value is not None}
+    assert values == {
         "sample_id": "iso/usr_16/042t02",
         "label": "042",
         "label_name": "நி",
@@ -110,7 +110,7 @@ def test_a_sample_says_all_that_its_member_said(run: Callable[..., Result]) -> N
     assert of_test["official_part"] == "test"
 
 
-def test_what_a_member_is_its_content_says(run: Callable[..., Result]) -> None:
+def test_the_content_decides_what_a_member_is(run: Callable[..., Result]) -> None:
     run(TRAIN, TEST)
     formats = {name: row["original_format"] for name, row in rows().items() if "usr_17" in name}
     assert list(formats.values()) == ["TIFF", "TIFF", "UNIPEN", "PNG"]
@@ -119,7 +119,9 @@ def test_what_a_member_is_its_content_says(run: Callable[..., Result]) -> None:
     assert rejected() == {"test/00002.txt": "unlabelled"}
 
 
-def test_every_rejection_has_its_reason_and_all_is_counted(run: Callable[..., Result]) -> None:
+def test_every_rejection_has_a_reason_and_every_member_is_counted(
+    run: Callable[..., Result],
+) -> None:
     result = run(TRAIN + WRONG, TEST)
     assert result.exit_code == 0, result.output
     assert rejected() == REASONS | {"test/00002.txt": "unlabelled"}
@@ -135,7 +137,7 @@ def test_every_rejection_has_its_reason_and_all_is_counted(run: Callable[..., Re
     assert report["parts"]["test"]["skipped"] == {"labels": 1}
 
 
-def test_no_name_passes(run: Callable[..., Result]) -> None:
+def test_no_output_has_the_name_of_a_person(run: Callable[..., Result]) -> None:
     assert SECRET.search(pen(1))
     result = run(TRAIN + WRONG, TEST)
     table = pq.read_table("data/tamil/samples.parquet")
@@ -145,7 +147,7 @@ def test_no_name_passes(run: Callable[..., Result]) -> None:
     assert not any(SECRET.search(text.encode()) for text in texts)
 
 
-def test_order_of_members_changes_the_order_of_rows_only(run: Callable[..., Result]) -> None:
+def test_the_order_of_members_changes_only_the_order_of_rows(run: Callable[..., Result]) -> None:
     run(TRAIN, TEST)
     first = rows()
     run(TRAIN[::-1], TEST[::-1])
@@ -177,7 +179,7 @@ def test_per_class_keeps_as_many_and_spreads_them_over_writers(
     assert set(rows()) == chosen
 
 
-def test_a_pen_file_and_its_picture_are_the_same_picture(run: Callable[..., Result]) -> None:
+def test_a_pen_file_and_its_image_have_one_content_id(run: Callable[..., Result]) -> None:
     run([("usr_1/000t01.txt", pen(1))], TEST)
     drawn = rows()["usr_1/000t01"]
     run([("usr_1/000t01.tiff", drawn["image"]["bytes"]), ("usr_1/000t02.txt", pen(1))], TEST)
@@ -199,7 +201,7 @@ def test_drawing_follows_params(run: Callable[..., Result]) -> None:
     assert read_pen_settings("tamil") == PenSettings(pen_width=8, y_axis="up")
 
 
-def test_progress_tells_rate_and_time_left(
+def test_progress_shows_rate_and_time_left(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
@@ -220,7 +222,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_archive_is_one_line_and_loses_nothing(
+def test_a_damaged_archive_is_a_one_line_error_and_nothing_is_lost(
     run: Callable[..., Result], name: str
 ) -> None:
     run(TRAIN, TEST)
@@ -235,7 +237,7 @@ def test_a_damaged_archive_is_one_line_and_loses_nothing(
     assert not list(Path("data/tamil").glob(".*.part"))
 
 
-def test_what_is_missing_is_named(project: ProjectMaker) -> None:
+def test_a_missing_archive_or_dataset_is_named(project: ProjectMaker) -> None:
     project()
     result = CliRunner().invoke(main, ["tamil"])
     assert result.exit_code == 1
@@ -256,12 +258,11 @@ def test_archives_without_a_letter_fail(run: Callable[..., Result]) -> None:
     result = run([("usr_1/000t01.txt", b"")], [("README", b"moved")])
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].endswith(
-        "no readable letter found; "
-        "the first rejected member is usr_1/000t01: empty: no bytes"
+        "no readable letter found; the first rejected member is usr_1/000t01: empty: no bytes"
     )
 
 
-def test_processes_change_nothing(project: ProjectMaker) -> None:
+def test_the_number_of_processes_does_not_change_the_output(project: ProjectMaker) -> None:
     folder = project()
     many = [(name.replace("usr_", f"usr_{n}"), data) for n in range(10) for name, data in MANY]
     path = write_archive(folder / "many.tar.gz", [*many, *WRONG])
@@ -271,10 +272,12 @@ def test_processes_change_nothing(project: ProjectMaker) -> None:
         report = convert("tamil", reader, PenSettings(), processes)
         found.append((report, read_samples("tamil").to_pylist(), rejected()))
     assert found[0] == found[1]
-    assert found[0][0]["samples"] == len(many) + 1  # one of the wrong is right here: no namesake
+    assert (
+        found[0][0]["samples"] == len(many) + 1
+    )  # one of WRONG is good here: no other member has its name
 
 
-def test_an_error_in_the_walk_ends_the_processes(project: ProjectMaker) -> None:
+def test_a_damaged_archive_ends_the_processes(project: ProjectMaker) -> None:
     folder = project()
     path = write_archive(folder / "many.tar.gz", MANY)
     path.write_bytes(path.read_bytes()[:-3000])
@@ -284,7 +287,7 @@ def test_an_error_in_the_walk_ends_the_processes(project: ProjectMaker) -> None:
 
 
 def started(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
-    """Start a conversion that takes processes and seconds; give it and the processes' ids."""
+    """Start a conversion of several seconds; return it and the ids of its worker processes."""
     strokes = [
         pen_file(", ".join(f"{n % 997} {n * k % 991} 0" for n in range(400))) for k in range(2, 40)
     ]
@@ -315,7 +318,7 @@ processes = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="nee
 
 
 @processes
-def test_a_process_that_is_killed_is_one_line_and_nothing_is_lost(project: ProjectMaker) -> None:
+def test_a_killed_worker_is_a_one_line_error_and_nothing_is_lost(project: ProjectMaker) -> None:
     folder = project(**{"fetch.tamil.source": "online", "fetch.tamil.archives": ONLINE_TRAIN})
     (folder / "data/tamil/samples.parquet").write_bytes(b"what was there")
     running, helpers = started(folder)
@@ -329,7 +332,7 @@ def test_a_process_that_is_killed_is_one_line_and_nothing_is_lost(project: Proje
 
 
 @processes
-def test_processes_end_with_the_one_that_started_them(project: ProjectMaker) -> None:
+def test_workers_end_with_the_process_that_started_them(project: ProjectMaker) -> None:
     folder = project(**{"fetch.tamil.source": "online", "fetch.tamil.archives": ONLINE_TRAIN})
     running, helpers = started(folder)
     running.kill()
@@ -341,7 +344,7 @@ def test_processes_end_with_the_one_that_started_them(project: ProjectMaker) -> 
     assert not (folder / "data/tamil/samples.parquet").exists()
 
 
-def test_another_script_enters_by_params_and_a_class_table(
+def test_another_script_needs_only_params_and_a_class_table(
     project: ProjectMaker, shared: Path
 ) -> None:
     numerals = sorted((shared / "unipen/lipitk-numerals").glob("usr*/*.txt"))
@@ -393,5 +396,7 @@ def test_the_real_archives(project: ProjectMaker, shared: Path, source: str, pre
     assert table["sample_id"].is_unique
     assert f"tamil_{prefix}/usr_16/000t01" in set(table["sample_id"])
     of_train = table[table["official_part"] == "train"]["content_id"]
-    assert (of_train.value_counts() > 1).sum() == 134  # groups of exact copies, counted elsewhere
+    assert (
+        of_train.value_counts() > 1
+    ).sum() == 134  # groups of exact duplicates, counted independently
     assert not set(of_train) & set(table[table["official_part"] == "test"]["content_id"])

@@ -1,4 +1,4 @@
-"""TIFFs: every kind reads as Pillow reads it, quickly or not, and damage has its reason."""
+"""TIFFs: every kind reads as Pillow reads it, by either reader, and damage has a reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.convert.letters import read_picture
+from pipeline.convert.letters import read_image
 from pipeline.convert.tiff import read_tiff
 from pipeline.core.errors import Rejected
 from pipeline.images.bitmap import Bitmap, encode_tiff
@@ -66,50 +66,50 @@ KINDS = {
 def test_every_kind_reads_as_pillow_reads_it(kind: str) -> None:
     with Image.open(io.BytesIO(KINDS[kind])) as image:
         expected = Bitmap.of(np.asarray(image.convert("1")))
-    picture = read_picture(KINDS[kind])
-    assert picture.content_id == expected.content_id
-    assert (picture.size, picture.original_size, picture.format) == ((37, 23), (37, 23), "TIFF")
-    with Image.open(io.BytesIO(picture.png)) as image:
+    found = read_image(KINDS[kind])
+    assert found.content_id == expected.content_id
+    assert (found.size, found.original_size, found.format) == ((37, 23), (37, 23), "TIFF")
+    with Image.open(io.BytesIO(found.png)) as image:
         assert image.mode == "1"
 
 
 @pytest.mark.parametrize("kind", ["raw", "g4", "as hp", "little-endian", "big-endian"])
-def test_what_archives_hold_is_read_the_quick_way(kind: str) -> None:
+def test_the_fast_reader_reads_the_kinds_that_archives_hold(kind: str) -> None:
     quick = read_tiff(KINDS[kind], 4096)
     assert quick is not None and np.array_equal(quick.is_white, LETTER)
 
 
-def test_only_the_first_page_counts_and_it_is_said() -> None:
+def test_the_first_page_is_read_and_a_note_says_so() -> None:
     buffer = io.BytesIO()
     pages = [Image.fromarray(LETTER), Image.fromarray(~LETTER)]
     pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:], compression="group4")
-    picture = read_picture(buffer.getvalue())
-    assert picture.content_id == Bitmap.of(LETTER).content_id
-    assert picture.notes is not None and "first of 2 frames" in picture.notes
+    found = read_image(buffer.getvalue())
+    assert found.content_id == Bitmap.of(LETTER).content_id
+    assert found.notes is not None and "first of 2 frames" in found.notes
 
 
 def test_a_turned_page_is_put_upright() -> None:
-    picture = read_picture(by_hand("<", t274=(3, 3)))
-    assert picture.content_id == Bitmap.of(LETTER[::-1, ::-1]).content_id
+    found = read_image(by_hand("<", t274=(3, 3)))
+    assert found.content_id == Bitmap.of(LETTER[::-1, ::-1]).content_id
 
 
-def test_grey_stays_grey_and_is_bi_level_when_it_holds_nothing_between() -> None:
+def test_grey_stays_grey_unless_all_pixels_are_black_or_white() -> None:
     buffer = io.BytesIO()
     Image.fromarray(LETTER).convert("L").save(buffer, "TIFF")
-    assert read_picture(buffer.getvalue()).content_id == Bitmap.of(LETTER).content_id
+    assert read_image(buffer.getvalue()).content_id == Bitmap.of(LETTER).content_id
     buffer = io.BytesIO()
     shades = np.arange(23 * 37, dtype=np.uint8).reshape(23, 37)
     Image.fromarray(shades).save(buffer, "TIFF")
-    with Image.open(io.BytesIO(read_picture(buffer.getvalue()).png)) as image:
+    with Image.open(io.BytesIO(read_image(buffer.getvalue()).png)) as image:
         assert image.mode == "L" and np.array_equal(np.asarray(image), shades)
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "GIF"])
-def test_what_is_called_tiff_may_be_something_else(format: str) -> None:
+def test_images_of_other_formats_are_read(format: str) -> None:
     buffer = io.BytesIO()
     Image.fromarray(LETTER).save(buffer, format)
-    picture = read_picture(buffer.getvalue())
-    assert (picture.content_id, picture.format) == (Bitmap.of(LETTER).content_id, format)
+    found = read_image(buffer.getvalue())
+    assert (found.content_id, found.format) == (Bitmap.of(LETTER).content_id, format)
 
 
 BROKEN = {
@@ -125,16 +125,16 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_damage_has_its_reason(name: str) -> None:
+def test_a_damaged_image_is_rejected_with_a_reason(name: str) -> None:
     data, reason = BROKEN[name]
     with pytest.raises(Rejected) as caught:
-        read_picture(data)
+        read_image(data)
     assert caught.value.reason == reason
 
 
 @given(st.sampled_from(sorted(KINDS)), st.integers(0, 400), st.binary(min_size=1, max_size=6))
 @settings(deadline=None, max_examples=300)
-def test_the_quick_way_agrees_with_pillow_on_damaged_files(
+def test_the_fast_reader_agrees_with_pillow_on_damaged_files(
     kind: str, start: int, damage: bytes
 ) -> None:
     data = KINDS[kind][:start] + damage + KINDS[kind][start + len(damage) :]
@@ -145,7 +145,7 @@ def test_the_quick_way_agrees_with_pillow_on_damaged_files(
         assert np.array_equal(np.asarray(image.convert("1")), quick.is_white)
 
 
-def test_the_twelve_that_hp_published(shared: Path) -> None:
+def test_the_twelve_tiffs_that_hp_published(shared: Path) -> None:
     files = sorted((shared / "tamil/original-tiffs").glob("*.tiff"))
     assert len(files) == 12
     for file in files:
@@ -154,4 +154,4 @@ def test_the_twelve_that_hp_published(shared: Path) -> None:
         with Image.open(file) as image:
             assert bitmap is not None and np.array_equal(bitmap.is_white, np.asarray(image))
         assert encode_tiff(bitmap) == data
-        assert read_picture(data).content_id == bitmap.content_id
+        assert read_image(data).content_id == bitmap.content_id

@@ -1,4 +1,4 @@
-"""UNIPEN: the rules that real files force, and nobody's name."""
+"""UNIPEN: the rules that real files need, and no names of people in the result."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pipeline.convert import unipen
 from pipeline.convert.pen_file import PenFile, Segment
 from pipeline.convert.unipen import finder, parse, write
 from pipeline.core.errors import Rejected
-from tests.pens import HEADER, pen_file, pens
+from tests.pens import HEADER, STREAMS, pen_file, pens
 
 NAME = "Penmani Tester"
 
 
 @given(pens())
 @settings(deadline=None)
-def test_what_is_written_is_read_again(pen: PenFile) -> None:
+def test_parse_inverts_write(pen: PenFile) -> None:
     assert parse(write(pen)) == pen
 
 
@@ -48,7 +48,7 @@ TEXTS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_the_same_file_in_other_clothes(name: str) -> None:
+def test_other_encodings_and_line_ends_give_the_same_content(name: str) -> None:
     plain = pen_file("1 2 30, 3 -4 0, 5 6 31", "7 8 40, 9 10 41")
     dressed = parse(TEXTS[name](plain))
     assert [stroke.tolist() for stroke in dressed.strokes] == [
@@ -59,7 +59,7 @@ def test_the_same_file_in_other_clothes(name: str) -> None:
     assert dressed.segments == (Segment("CHARACTER"),)
 
 
-def test_a_keyword_stands_in_column_0_and_in_capitals() -> None:
+def test_a_keyword_is_upper_case_and_in_column_0() -> None:
     text = (
         b".VERSION 1.0\n.COMMENT it was\n .PEN_DOWN\n9 9\n.pen_down\n.5 6\n.PEN_DOWN\n1 2\n.5 6\n"
     )
@@ -85,7 +85,6 @@ def test_pen_up_points_have_a_number_but_no_ink() -> None:
     assert len(pen.strokes) == 2
 
 
-STREAMS = b".PEN_DOWN\n0 0\n0 1\n0 2\n.PEN_DOWN\n1 0\n1 1\n.PEN_DOWN\n2 0\n"
 INK = {
     "": [[0, 1, 2], [0, 1], [0]],
     "1": [[0, 1]],
@@ -130,7 +129,7 @@ def test_labels(text: bytes, label: str | None) -> None:
     assert parse(b".SEGMENT CHARACTER 0 ? " + text + b"\n").segments[0].label == label
 
 
-def test_numbers_begin_anew_in_a_set() -> None:
+def test_component_numbers_start_at_0_in_each_set() -> None:
     first, second = b".PEN_DOWN\n1 1\n.SEGMENT WORD 0\n", b".SEGMENT WORD 0\n.PEN_DOWN\n2 2\n"
     pen = parse(b".START_SET\n" + first + b".START_SET\n" + second)
     inks = [pen.ink(segment) for segment in pen.segments]
@@ -206,7 +205,7 @@ FREE_TEXT = ".COMMENT .DATA_CONTACT .DATA_INFO .DATA_SOURCE .WRITER_INFO .SETUP 
 
 
 @pytest.mark.parametrize("keyword", [*FREE_TEXT.split(), *(f".{n}" for n in unipen._HEADER)])
-def test_no_name_leaves_the_reader(keyword: str) -> None:
+def test_the_reader_returns_no_names(keyword: str) -> None:
     text = f"{HEADER}{keyword} {NAME}\n WriterName:{NAME}\n.PEN_DOWN\n1 2 3\n"
     pen = parse(text.encode())
     assert len(pen.strokes) == 1
@@ -276,7 +275,7 @@ def test_includes_without_end_are_refused() -> None:
 
 @given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 40))
 @settings(deadline=None, max_examples=300)
-def test_damage_is_read_or_rejected_and_never_more(damage: bytes, start: int, length: int) -> None:
+def test_damaged_files_are_read_or_rejected(damage: bytes, start: int, length: int) -> None:
     sound = pen_file("1 2 30, 3 -4 0", "7 8 40") + b'.SEGMENT WORD 0:1-1 OK "a\\"b"\n'
     for data in (damage, sound[:start] + damage + sound[start + length :]):
         try:
@@ -285,7 +284,8 @@ def test_damage_is_read_or_rejected_and_never_more(damage: bytes, start: int, le
             continue
         assert parse(write(pen)) == pen
         for segment in pen.segments:
-            pen.ink(segment)
+            ink = pen.ink(segment)
+            assert ink is None or all(stroke.shape[1] == 2 and len(stroke) for stroke in ink)
 
 
 HOSTILE = {

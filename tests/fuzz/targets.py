@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from pipeline.convert.letters import read_picture
+from pipeline.convert.letters import read_image
 from pipeline.convert.render import Outline, Renderer
 from pipeline.convert.tiff import read_tiff
 from pipeline.convert.unipen import finder, parse, write
@@ -52,7 +52,7 @@ def pictures(data: bytes) -> None:
             slow = Bitmap.of(np.asarray(image.convert("1")))
         assert quick.content_id == slow.content_id
     try:
-        picture = read_picture(data)
+        picture = read_image(data)
     except Rejected as verdict:
         check(verdict)
         return

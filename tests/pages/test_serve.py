@@ -32,17 +32,17 @@ from PIL import Image
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from pipeline.convert.hp_archive import Letter
+from pipeline.convert.archive import Letter
 from pipeline.convert.letters import convert_letters, draw_pen
 from pipeline.core.errors import Rejected
 from pipeline.dataset.pen_settings import PenSettings
 from pipeline.model.inputs import decode
 from pipeline.model.metrics import softmax
 from pipeline.model.network import predict_logits
-from pipeline.pages.guard import TOKEN_HEADER
+from pipeline.pages.request_guard import TOKEN_HEADER
 from pipeline.pages.local import LocalPage
 from pipeline.pages.serve.command import main
-from pipeline.pages.serve.served import Served, load
+from pipeline.pages.serve.loaded_model import Served, load
 from pipeline.pages.serve.strokes import Pen
 from tests.browsing import served as serving
 from tests.conftest import ROOT
