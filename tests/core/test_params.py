@@ -1,4 +1,4 @@
-"""params.yaml: what is wrong is named in one line, and every value says why it is what it is."""
+"""params.yaml: an error is one line that names the key; every value in the file has a reason."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import Params, load_params, section, validate
+from pipeline.core.params import Folder, Params, first_problem, load_params, section, validate
 from tests.conftest import ROOT
 
 SHIPPED: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -26,7 +26,7 @@ def changed(key: tuple[str, ...], value: Any) -> dict[str, Any]:
     return values
 
 
-def test_a_misspelt_key_is_named_though_it_had_to_be_there() -> None:
+def test_a_misspelt_required_key_is_named() -> None:
     values = copy.deepcopy(SHIPPED)
     dances = values["train"]["dances"]
     dances["batchsize"] = dances.pop("batch_size")
@@ -46,39 +46,47 @@ def test_the_shipped_file_is_valid_and_has_the_four_dances() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "expected"),
     [
         (("crawl", "thread"), 3, "crawl.thread: unknown key; did you mean threads?"),
-        (("crawl", "threads"), "many", "crawl.threads: found 'many'"),
-        (("crawl", "threads"), 0, "greater than or equal to 1"),
+        (("crawl", "threads"), "many", "crawl.threads: found 'many'; expected a valid integer"),
+        (("crawl", "threads"), 0, "found 0; expected greater than or equal to 1"),
         (("crawl", "max_images"), True, "crawl.max_images: found True"),
-        (("dances", "Kathak!"), {"label": "K", "queries": ["k"]}, "a-z, 0-9, _ and - only"),
-        (("dances", "a.b"), {"label": "K", "queries": ["k"]}, "found 'a.b'"),
+        (
+            ("dances", "Kathak!"),
+            {"label": "K", "queries": ["k"]},
+            "key 'Kathak!'; expected only a-z, 0-9, _ and -",
+        ),
+        (("dances", "a.b"), {"label": "K", "queries": ["k"]}, "found key 'a.b'"),
         (("dances", "kathak", "querys"), [], "dances.kathak.querys: unknown key; did you mean"),
-        (("dances", "kathak", "queries"), [], "dances.kathak.queries: found []"),
+        (("dances", "kathak", "queries"), [], "queries: found []; expected at least 1 item"),
         (("fetch", "tamil", "source"), "web", "'online' or 'offline'"),
         (("dedupe", "dances", "group_within"), 3, "remove_within <= group_within"),
         (("dedupe", "dances", "method"), "ahash", "dedupe.dances.method: found 'ahash'"),
         (("compute", "kind"), "spark", "'local' or 'dask'"),
-        (("compute", "scheduler"), "tcp://host:8786", "but kind is local and uses none"),
-        (("compute",), {"kind": "dask", "storage": "/mnt/kalai"}, "not a URL like s3://bucket"),
-        (("compute",), {"kind": "dask", "storage": "s3://bucket/"}, "not a URL like s3://bucket"),
-        (("compute",), {"kind": "dask", "storage": "memory://x"}, "memory:// is of one process"),
+        (("compute", "scheduler"), "tcp://host:8786", "kind is local; set kind to dask"),
+        (("compute",), {"kind": "dask", "storage": "/mnt/kalai"}, "expected a URL such as s3://"),
+        (("compute",), {"kind": "dask", "storage": "s3://bucket/"}, "with no slash at the end"),
+        (
+            ("compute",),
+            {"kind": "dask", "storage": "memory://x"},
+            "which other processes cannot read",
+        ),
         (("compute",), {"kind": "dask", "storage": "s3://bucket/kalai"}, None),
         (("split", "tamil", "valid"), 0.9999, None),
         (("split", "tamil", "valid"), 1, "less than 1"),
     ],
 )
-def test_a_wrong_value_is_one_line_with_key_found_and_allowed(
-    key: tuple[str, ...], value: Any, said: str | None
+def test_an_error_names_the_key_the_value_and_what_is_allowed(
+    key: tuple[str, ...], value: Any, expected: str | None
 ) -> None:
     values = changed(key, value)
-    if said is None:
+    if expected is None:
         validate(values)
         return
     with pytest.raises(PipelineError) as caught:
         validate(values)
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert caught.value.message.startswith(f"params.yaml: {key[0]}")
     assert "\n" not in caught.value.message
 
@@ -86,43 +94,68 @@ def test_a_wrong_value_is_one_line_with_key_found_and_allowed(
 def test_a_missing_section_is_named() -> None:
     values = copy.deepcopy(SHIPPED)
     del values["crawl"]
-    with pytest.raises(PipelineError, match=r"params.yaml: crawl: missing"):
+    with pytest.raises(PipelineError, match=r"^params.yaml: crawl: key is missing$"):
         validate(values)
 
 
 def test_several_mistakes_are_counted() -> None:
     values = changed(("crawl", "threads"), 0)
     values["crawl"]["min_side"] = 0
-    with pytest.raises(PipelineError, match=r"and 1 more"):
+    with pytest.raises(PipelineError, match=r"\(and 1 more error\)$"):
         validate(values)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("a: [", "not YAML: line 1, column 5: while parsing a flow node"),
         ("a: [1\nb: 2", "line 2, column 2: while parsing a flow sequence expected ',' or ']'"),
-        ("- 1", "found list"),
-        ("", "found NoneType"),
+        ("- 1", "expected a mapping of keys to values, found a list"),
+        ("", "found nothing"),
     ],
 )
-def test_a_file_that_is_not_a_mapping(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_not_a_mapping(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(PipelineError, match=said):
+    with pytest.raises(PipelineError, match=expected):
         load_params(path)
-    with pytest.raises(PipelineError, match="project's root"):
+    with pytest.raises(PipelineError, match=r"No such file .*; run this in the project's root"):
         load_params(tmp_path / "absent.yaml")
 
 
-def test_an_unknown_dataset_names_the_known() -> None:
+def test_an_error_for_an_unknown_dataset_lists_the_datasets() -> None:
     params = load_params(ROOT / "params.yaml")
-    with pytest.raises(PipelineError, match=r"split.birds is missing; split has: dances, tamil"):
+    with pytest.raises(PipelineError) as caught:
         section(params, "split", "birds")
+    assert caught.value.message == "unknown dataset 'birds'; this project has: dances, tamil"
+
+
+def test_an_error_for_a_dataset_without_a_section_lists_those_with_one() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert section(params, "fetch", "tamil") is params.fetch["tamil"]
+    with pytest.raises(PipelineError) as caught:
+        section(params, "fetch", "dances")
+    expected = "params.yaml: section fetch has no dataset 'dances'; it has: tamil"
+    assert caught.value.message == expected
+
+
+def test_the_first_problem_of_a_model_needs_no_key() -> None:
+    def problem(**values: Any) -> str:
+        with pytest.raises(ValidationError) as caught:
+            Folder.model_validate({"path": "birds"} | values)
+        return first_problem(caught.value)
+
+    assert problem(max_side=3) == "found 3; expected greater than or equal to 16"
+    assert problem(tabel="x.csv") == "unknown key; did you mean table?"
+    assert problem(columns={"label": "x"}) == (
+        "columns is set, but table is null; set table, or remove columns"
+    )
+    colour = problem(table="x.csv", columns={"colour": "x"})
+    assert colour.startswith("found key 'colour'; expected 'image', 'label', 'label_name'")
 
 
 def test_every_value_in_the_file_has_a_reason() -> None:
-    """A scalar's line, or the line of the mapping that it stands in, carries a comment."""
+    """The line of a value, or of the mapping around it, ends in a comment."""
     lines = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()
     bare = [
         line
