@@ -1,1 +1,1 @@
-"""What every room uses: errors, files, params, progress, worker processes."""
+"""What every room uses: errors, files, params, progress, worker threads and processes."""

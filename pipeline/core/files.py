@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then renamed into it."""
+"""Write files atomically: a reader sees the old file or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; rename it onto `path` when the block ends.
+    """Give a temporary path in the folder of `path`; rename it to `path` when the block ends.
 
-    When the block raises, the temporary file is removed and `path` stays as it was.
+    If the block raises, the temporary file is removed and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -29,18 +29,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically and with its own line ends."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as readable JSON, atomically; NaN is refused, since JSON has none."""
+    """Write `value` as indented JSON, atomically.
+
+    Raises ValueError if it contains NaN or infinity, which JSON lacks.
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON from `path`."""
+    """Return the value of a JSON file.
+
+    Raises FileNotFoundError, or ValueError if it is not JSON.
+    """
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -53,6 +59,6 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal, read in blocks."""
+    """Return the sha256 of a file in hexadecimal; the file is read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The text of params.yaml: a few lines put in, and every other byte as it was."""
+"""Insert entries into the text of params.yaml; every other byte of it stays as it is."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from pipeline.core.params import PARAMS, validate
 
 
 def with_entry(text: str, section: str, entry: str) -> str:
-    """Return the text with one more entry, YAML of a key and its value, at a section's end.
+    """Return the text with another entry at the end of a section.
 
-    Raises PipelineError where the key exists, the result would not be valid, or the section is
-    not written a key a line.
+    `entry` is YAML: a key and its value. Raises PipelineError if the key exists, if the result is
+    not valid, or if the section is not written with one key per line.
     """
     node, values = _section(text, section), yaml.safe_load(text)
     added = yaml.safe_load(entry)
     (key,) = added
     if key in values[section]:
-        raise PipelineError(f"{PARAMS}: {section}.{key} exists already; edit it there")
+        raise PipelineError(
+            f"{PARAMS}: {section}.{key} exists already; edit that entry, or choose another name"
+        )
     lines = text.splitlines(keepends=True)
-    if not node.value:  # {}: the first entry opens the block
+    if not node.value:  # the section is {}; the first entry starts a block
         line, start, end = node.start_mark.line, node.start_mark.column, node.end_mark.column
         if node.end_mark.line != line:
             raise _by_hand(section, key)
@@ -51,7 +53,10 @@ def with_entry(text: str, section: str, entry: str) -> str:
 
 
 def entry_like(text: str, section: str, key: str, new_key: str) -> str:
-    """Return a section's entry as it is written, comments too, under another key."""
+    """Return the text of a section's entry, with its comments, under another key.
+
+    Raises PipelineError if the section is not written with one key per line.
+    """
     node = _section(text, section)
     name, value = next(pair for pair in node.value if pair[0].value == key)
     if node.flow_style:
@@ -62,7 +67,7 @@ def entry_like(text: str, section: str, key: str, new_key: str) -> str:
 
 
 def scalar(text: str) -> str:
-    """Return a text as YAML: plain where it is plain words, else in quotes."""
+    """Return a text as a YAML scalar: bare if it consists of plain words, else in quotes."""
     if re.sub(r"[ ./_-]", "", text).isalnum() and yaml.safe_load(text) == text:
         return text
     quoted = yaml.safe_dump(text, allow_unicode=True, default_style='"', width=sys.maxsize)
@@ -70,9 +75,10 @@ def scalar(text: str) -> str:
 
 
 def last_line(node: yaml.Node) -> int:
-    """Return the number of the last line that holds something of `node`, from 0.
+    """Return the number of the last line of `node`, counted from 0.
 
-    A block's own end mark lies behind the comments that follow it, so the last leaf is asked.
+    The end mark of a block lies behind the comments that follow it. So this takes the end mark of
+    the last value in the block.
     """
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
@@ -82,7 +88,9 @@ def last_line(node: yaml.Node) -> int:
 
 
 def _by_hand(section: str, key: str) -> PipelineError:
-    return PipelineError(f"{PARAMS}: {section} is in a form of its own; add {key} by hand")
+    return PipelineError(
+        f"{PARAMS}: section {section} does not have one key per line; add {key} to it by hand"
+    )
 
 
 def _section(text: str, section: str) -> Any:

@@ -1,4 +1,7 @@
-"""Work on this machine's processors: results come in the order of the items, few ahead of time."""
+"""Map a function over items in threads or processes, with results in the order of the items.
+
+Both maps run only a few items ahead of the caller, so that memory stays bounded.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ from pipeline.core.errors import PipelineError
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-AHEAD = 4  # items taken for each worker before the oldest result is waited for
+AHEAD = 4  # items per worker that may be submitted before the oldest result is taken
 
 
 def map_threads(function: Callable[[In], Out], items: Iterable[In], threads: int) -> Iterator[Out]:
-    """Map with threads: for work that releases the GIL or waits."""
+    """Yield results in the order of the items; for work that waits or releases the GIL.
+
+    Raises what `function` raises.
+    """
     with ThreadPoolExecutor(threads) as pool:
         yield from _results(pool, function, items, AHEAD * threads)
 
@@ -29,32 +35,35 @@ def map_threads(function: Callable[[In], Out], items: Iterable[In], threads: int
 def map_processes(
     function: Callable[[In], Out], items: Iterable[In], processes: int
 ) -> Iterator[Out]:
-    """Map with processes: for work that holds the GIL.
+    """Yield results in the order of the items; for work that holds the GIL.
 
-    They end with the process that waits for them. Raises PipelineError when one dies.
+    Worker processes end if this process ends, even if it is killed. Raises what `function` raises,
+    and PipelineError if a worker dies.
     """
-    with ProcessPoolExecutor(processes, initializer=_begin) as pool:
+    with ProcessPoolExecutor(processes, initializer=_watch_parent) as pool:
         try:
             yield from _results(pool, function, items, AHEAD * processes)
         except BrokenProcessPool as error:
-            raise PipelineError(f"a process at work died: {error}") from error
+            raise PipelineError(
+                f"a worker process died, most often because memory ran out: {error}"
+            ) from error
 
 
 def batched(items: Iterable[In], size: int) -> Iterator[list[In]]:
-    """Give lists of `size` items, the last one shorter."""
+    """Yield the items as lists of `size`; the last list may be shorter."""
     left = iter(items)
     while batch := list(islice(left, size)):
         yield batch
 
 
 def _results(
-    pool: Executor, function: Callable[[In], Out], items: Iterable[In], most: int
+    pool: Executor, function: Callable[[In], Out], items: Iterable[In], max_ahead: int
 ) -> Iterator[Out]:
     ahead: deque[Future[Out]] = deque()
     try:
         for item in items:
             ahead.append(pool.submit(function, item))
-            if len(ahead) > most:
+            if len(ahead) > max_ahead:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
@@ -62,12 +71,12 @@ def _results(
         pool.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
+def _watch_parent() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that waits for it was killed: nobody else would."""
+    """End this process when its parent ends; a killed parent cannot do that."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

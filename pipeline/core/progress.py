@@ -1,4 +1,4 @@
-"""Progress for people: a bar with rate and time left on a terminal, plain lines elsewhere."""
+"""Show progress on stderr: a bar in a terminal, a line every 10 s in a log."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Self
 
 from tqdm import tqdm
 
-LINE_EVERY_S = 10.0  # a log that is read later wants few lines
+LINE_EVERY_S = 10.0  # keeps logs short
 
 
 class Progress:
-    """Counts work done: `with Progress("hash", total=500) as progress: progress.advance()`.
+    """Counts finished items and shows the rate and the time left.
 
-    `note` is shown after the count (refusals, loss, ...). Lines go to stderr.
+    `with Progress("hash", total=500) as progress: progress.advance()`. `unit` names the items. The
+    note, such as a count of failures or the loss, follows the count.
     """
 
     def __init__(self, what: str, total: int | None = None, unit: str = "img") -> None:
@@ -29,7 +30,7 @@ class Progress:
         )
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
-        """Count `count` more done and show it when it is time."""
+        """Add `count` finished items, set the note unless it is None, and show both if due."""
         self.done += count
         if note is not None:
             self.note = note
@@ -41,7 +42,7 @@ class Progress:
             self._line()
 
     def say(self, line: str) -> None:
-        """Print a line of its own: above the bar, where there is one."""
+        """Print a separate line; in a terminal it appears above the bar."""
         if self.bar is not None:
             self.bar.write(line, file=sys.stderr)
         else:

@@ -1,7 +1,8 @@
-"""Archives from outside, read as a stream: nothing is unpacked, nothing is believed.
+"""Read untrusted .tar.gz archives as a stream, without unpacking them to the disk.
 
-`tarfile` parses the headers. Around it stand the bounds that it lacks: no member, header or
-archive larger than told, no way back in the stream, and no damage that passes for the end.
+`tarfile` parses the headers. This module adds the checks that it lacks: limits on the sizes of
+members, headers and the archive; no seeking backwards; and an error for damage that `tarfile`
+takes for the end of the archive.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any, BinaryIO, Self, cast
 
 from pipeline.core.errors import PipelineError, Rejected
 
-MAX_MEMBER_BYTES = 10_000_000  # a pen file has a few thousand, a scanned page a million
-MAX_TOTAL_BYTES = 8_000_000_000  # decompressed; the largest handwriting archives have 1 GB
+MAX_MEMBER_BYTES = 10_000_000  # a pen file has a few thousand bytes, a scanned page a million
+MAX_TOTAL_BYTES = 8_000_000_000  # decompressed; the largest known handwriting archives have 1 GB
 MAX_MEMBERS = 2_000_000
-MAX_HEADER_BYTES = 65_536  # tarfile would hold a long name of any length in memory
+MAX_HEADER_BYTES = 65_536  # tarfile itself reads a name of any length into memory
 MAX_NAME = 1_024  # characters
 CHUNK = 1 << 20
 
@@ -33,15 +34,16 @@ _TYPES = {
     tarfile.FIFOTYPE: "a named pipe",
     tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
-_INSANE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|^/|^[A-Za-z]:|(^|/)\.\.(/|$)")
-_REDUNDANT = re.compile(r"/(?:\.?/)+|^(?:\./)+")  # "./a//b/./c" names a/b/c
+_UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|^/|^[A-Za-z]:|(^|/)\.\.(/|$)")
+_REDUNDANT = re.compile(r"/(?:\.?/)+|^(?:\./)+")  # "./a//b/./c" is a/b/c
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of an archive: its path with `/` in it, its bytes, or why they are not given.
+    """A file in an archive: its path, separated by `/`, and its bytes.
 
-    `read_bytes` is how far the archive's own file has been read, for a progress bar.
+    If `rejected` is set, `data` is empty. `read_bytes` is the position in the archive's file, in
+    bytes, for a progress bar.
     """
 
     name: str
@@ -57,12 +59,14 @@ def members(
     max_total_bytes: int = MAX_TOTAL_BYTES,
     max_members: int = MAX_MEMBERS,
 ) -> Iterator[Member]:
-    """Walk the files of a .tar.gz in its order; folders are passed over.
+    """Yield the files of a .tar.gz in the archive's order, without its folders.
 
-    A member that is a link, a device or sparse, or whose name is absolute, climbs (`..`) or holds
-    control characters comes with `rejected` "hostile-member", one above `max_member_bytes` with
-    "too-large". Raises PipelineError when the archive itself is no gzip, damaged, cut, or above
-    its bounds: what was already given is then not the whole.
+    A member has `rejected` "hostile-member" if it is a link, a device or a sparse file, or if its
+    name is absolute, contains `..` or contains control characters. It has "too-large" if it is
+    larger than `max_member_bytes`.
+
+    Raises PipelineError if the archive is not gzip, is damaged or truncated, or exceeds a limit.
+    The members that were yielded before are then not all of the archive.
     """
     with _decompressed(path) as (raw, file):
         stream = _Stream(file, max_total_bytes)
@@ -70,7 +74,7 @@ def members(
         try:
             with _tar(stream) as tar:
                 for info in tar:
-                    tar.members.clear()  # tarfile would remember a million of them
+                    tar.members.clear()  # tarfile keeps every header, 500 bytes each
                     seen += 1
                     if seen > max_members:
                         raise _UnsoundError(f"more than {max_members} members")
@@ -79,25 +83,28 @@ def members(
             stream.drain()
         except (*_DAMAGE, RecursionError, ValueError, ArithmeticError, LookupError) as error:
             what = str(error) or type(error).__name__
-            raise PipelineError(f"{path}: after {seen} members: {what}") from error
+            raise PipelineError(
+                f"{path}: archive is damaged or unsafe after {seen} members: {what}"
+            ) from error
 
 
 def _member(info: tarfile.TarInfo, stream: _Stream, max_bytes: int, read_bytes: int) -> Member:
     name = _REDUNDANT.sub(lambda match: "/" if match[0][0] == "/" else "", info.name)
-    rejected = _judge(info, name, max_bytes)
+    rejected = _rejection(info, name, max_bytes)
     if rejected is None:
         data = stream.take(info.size)
         if len(data) == info.size:
             return Member(name, data, None, read_bytes)
-        raise _UnsoundError(f"cut within {name}")
+        raise _UnsoundError(f"truncated within {name}")
     return Member(printable(name), b"", rejected, read_bytes)
 
 
-def _judge(info: tarfile.TarInfo, name: str, max_bytes: int) -> Rejected | None:
+def _rejection(info: tarfile.TarInfo, name: str, max_bytes: int) -> Rejected | None:
+    """Return the reason to reject a member, from its header alone."""
     if not info.isreg() or info.issparse():
         kind = "a sparse file" if info.issparse() else _TYPES.get(info.type)
-        return Rejected("hostile-member", kind or f"of type {info.type!r}")
-    if not name or len(name) > MAX_NAME or _INSANE.search(name):
+        return Rejected("hostile-member", kind or f"a member of type {info.type!r}")
+    if not name or len(name) > MAX_NAME or _UNSAFE_NAME.search(name):
         return Rejected("hostile-member", f"the name {printable(info.name)!r}")
     if info.size > max_bytes:
         return Rejected("too-large", f"{info.size} bytes, at most {max_bytes}")
@@ -105,29 +112,33 @@ def _judge(info: tarfile.TarInfo, name: str, max_bytes: int) -> Rejected | None:
 
 
 def printable(name: str) -> str:
-    """Return a name from outside as something that can be shown: short, on one line, in UTF-8."""
+    """Return an untrusted name on one line of valid UTF-8, with at most 200 characters."""
     shown = "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "?" for c in name)
     return shown if len(shown) <= 200 else shown[:197] + "..."
 
 
 def check_gzip(path: Path, max_total_bytes: int = MAX_TOTAL_BYTES) -> None:
-    """Decompress a file to its end, keeping nothing. Raises PipelineError when it is no gzip."""
+    """Decompress a whole file and discard the result.
+
+    Raises PipelineError if it is not gzip, is damaged or truncated, or is larger than
+    `max_total_bytes` when decompressed.
+    """
     with _decompressed(path) as (_, file):
         try:
             _Stream(file, max_total_bytes).drain()
         except _DAMAGE as error:
-            raise PipelineError(f"{path}: {error}") from error
+            raise PipelineError(f"{path}: archive is damaged or too large: {error}") from error
 
 
 class _UnsoundError(Exception):
-    """The archive as a whole cannot be trusted. Not a TarError, which tarfile would swallow."""
+    """The archive as a whole is damaged or unsafe. Not a TarError, which tarfile would catch."""
 
 
 _DAMAGE = (_UnsoundError, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class _StrictInfo(tarfile.TarInfo):
-    """A header that is damaged is an error; tarfile takes it for the end of the archive."""
+    """Raises an error for a damaged header, which tarfile takes for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -135,12 +146,12 @@ class _StrictInfo(tarfile.TarInfo):
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if not any(buf):
-                raise  # zeros, or nothing at all: that is the end
+                raise  # only zeros, or nothing: the regular end of an archive
             raise _UnsoundError(f"damaged header: {error}") from error
 
 
 class _Stream:
-    """The decompressed archive: forwards only and never beyond `max_bytes`."""
+    """The decompressed archive, read forwards only and up to `max_bytes`."""
 
     def __init__(self, file: gzip.GzipFile, max_bytes: int) -> None:
         self._file = file
@@ -153,13 +164,13 @@ class _Stream:
     def read(self, size: int) -> bytes:
         """Read a header for tarfile."""
         if not 0 <= size <= MAX_HEADER_BYTES:
-            raise _UnsoundError(f"a header of {size} bytes")
+            raise _UnsoundError(f"header of {size} bytes; at most {MAX_HEADER_BYTES} are allowed")
         return self.take(size)
 
     def take(self, size: int) -> bytes:
-        """Read up to `size` bytes, fewer at the end."""
-        if size < 0:  # which would mean all
-            raise _UnsoundError("a member that ends before it begins")
+        """Return the next `size` bytes, or fewer at the end."""
+        if size < 0:  # read() would take this for all bytes
+            raise _UnsoundError("a member of negative size")
         data = self._file.read(size)
         self._position += len(data)
         if self._position > self._max_bytes:
@@ -167,15 +178,15 @@ class _Stream:
         return data
 
     def seek(self, position: int) -> None:
-        """Pass over what lies before `position`."""
+        """Skip the bytes before `position`."""
         if position < self._position:
-            raise _UnsoundError("a member that ends before it begins")
+            raise _UnsoundError("a member of negative size")
         while (left := position - self._position) > 0:
             if not self.take(min(left, CHUNK)):
-                raise _UnsoundError("cut within a member")
+                raise _UnsoundError("truncated within a member")
 
     def drain(self) -> None:
-        """Read to the end, where gzip checks its sum."""
+        """Read to the end, where gzip verifies its checksum."""
         while self.take(CHUNK):
             pass
 
@@ -190,7 +201,9 @@ def _decompressed(path: Path) -> Iterator[tuple[BinaryIO, gzip.GzipFile]]:
         start = raw.read(24)
         if start[:2] != b"\x1f\x8b":
             shown = printable(start.decode("ascii", "replace"))
-            raise PipelineError(f"{path}: not a gzip archive, begins with {shown!r}")
+            raise PipelineError(
+                f"{path}: not a gzip archive; it begins with {shown!r}, expected the bytes 1f 8b"
+            )
         raw.seek(0)
         with gzip.GzipFile(fileobj=raw, mode="rb") as file:
             yield raw, file

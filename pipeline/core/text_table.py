@@ -1,4 +1,4 @@
-"""A table that somebody made: CSV, TSV or Parquet, read as text, row by row."""
+"""Read a table that a user made: CSV, TSV or Parquet, as text and row by row."""
 
 from __future__ import annotations
 
@@ -18,19 +18,29 @@ PARQUET = (".parquet", ".pq")
 
 
 class Table:
-    """A file with named columns. Raises PipelineError, naming the file, when it cannot be read."""
+    """A file with a header line of column names, `columns`, or a Parquet file.
+
+    Text is UTF-8, with or without a byte order mark. Empty lines are skipped. Raises PipelineError
+    if the file is missing, has another extension or cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.kind = path.suffix.lower()
         if self.kind not in (*DELIMITERS, *PARQUET):
-            raise PipelineError(f"{path}: expected a {', '.join((*DELIMITERS, PARQUET[0]))}")
+            allowed = ", ".join((*DELIMITERS, *PARQUET))
+            raise PipelineError(f"{path}: unknown kind of table; allowed extensions: {allowed}")
         with self._translated():
             is_parquet = self.kind in PARQUET
             self.columns = pq.read_schema(path).names if is_parquet else next(self._lines(), [])
 
     def rows(self, columns: list[str]) -> Iterator[list[str] | None]:
-        """Yield the values of these columns, "" for none; None for a row too long or too short."""
+        """Yield each row as the values of `columns`, in that order and without outer spaces.
+
+        A missing value is "". A line of a CSV or TSV with too many or too few values is None. Each
+        column must be one of `self.columns`. Raises PipelineError if the file is damaged, or if a
+        column holds values that are not text, numbers or dates.
+        """
         with self._translated():
             if self.kind in PARQUET:
                 for batch in pq.ParquetFile(self.path).iter_batches(columns=columns):
@@ -52,6 +62,8 @@ class Table:
         try:
             yield
         except FileNotFoundError as error:
-            raise PipelineError(f"{self.path}: no such table") from error
+            raise PipelineError(
+                f"{self.path}: file not found; check the name of the table"
+            ) from error
         except (pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
             raise PipelineError(f"{self.path}: cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Pools give results in the order of the items, hold few of them, and say what went wrong."""
+"""Maps over threads and processes keep the order, stay a few items ahead, and pass errors on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.core.errors import PipelineError, Rejected
 from pipeline.core.processes import batched, map_processes, map_threads
 
 
-def test_threads_keep_the_order_and_hold_little() -> None:
+def test_threads_keep_the_order_and_stay_few_items_ahead() -> None:
     running, most, lock = 0, 0, threading.Lock()
 
     def work(number: int) -> int:
@@ -70,8 +70,10 @@ def test_processes_keep_the_order() -> None:
     assert 1 <= len(pids) <= 2 and os.getpid() not in pids
 
 
-def test_a_process_that_dies_and_a_verdict_in_one_are_heard_here() -> None:
-    with pytest.raises(PipelineError, match="a process at work died"):
+def test_a_dead_worker_and_an_exception_in_a_worker_are_raised_here() -> None:
+    with pytest.raises(
+        PipelineError, match="a worker process died, most often because memory ran out"
+    ):
         list(map_processes(fall, range(10), 2))
     with pytest.raises(Rejected) as verdict:
         list(map_processes(refuse, range(10), 2))

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, plain lines elsewhere."""
+"""Progress: a bar in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.core import progress as module
 from pipeline.core.progress import Progress
 
 
-def test_plain_lines_say_count_rate_and_time_left(
+def test_lines_show_count_rate_and_time_left(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LINE_EVERY_S", 0.0)
@@ -31,11 +31,12 @@ def test_plain_lines_say_count_rate_and_time_left(
     assert "\r" not in "".join(lines)
 
 
-def test_lines_are_few(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_short_run_prints_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress("hash") as progress:
         for _ in range(1000):
             progress.advance()
-    assert len(capfd.readouterr().err.splitlines()) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("hash: 1000 img, ")
 
 
 def test_a_terminal_gets_a_bar() -> None:
@@ -50,9 +51,9 @@ def test_a_terminal_gets_a_bar() -> None:
     child.wait(timeout=60)
     os.close(follower)
     shown = ""
-    with contextlib.suppress(OSError):  # how the end of a terminal is told
+    with contextlib.suppress(OSError):  # a closed terminal ends so
         while chunk := os.read(leader, 10_000):
             shown += chunk.decode()
     os.close(leader)
     assert "3/3" in shown and "hash" in shown and "\r" in shown
-    assert "half way" in re.split(r"[\r\n]+", shown)  # not at the end of the bar
+    assert "half way" in re.split(r"[\r\n]+", shown)  # on its own line

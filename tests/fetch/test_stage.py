@@ -173,7 +173,7 @@ def test_a_page_is_not_recorded_as_an_archive(
     server.serve("/train.tar.gz", b"<html>please log in</html>")
     result = fetch()
     assert result.exit_code == 1
-    assert "not a gzip archive, begins with '<html>please" in result.output
+    assert "not a gzip archive; it begins with '<html>please" in result.output
     server.serve("/train.tar.gz", TRAIN)
     assert fetch().exit_code == 0
     assert known(root)["online-train"]["sha256"] == sha256(TRAIN)

@@ -198,7 +198,7 @@ def test_a_name_in_another_encoding_is_read_and_shown(project: Project) -> None:
         ({"path": "absent"}, {}, "absent: no such folder"),
         ({"path": "mine"}, {}, "mine: no pictures in class/"),
         ({"path": "mine"}, {"1.jpg": b"", "2.jpg": b""}, "2 unlabelled .1.jpg: not in a folder"),
-        ({"path": "mine", "table": "t.csv"}, {}, "t.csv: no such table"),
+        ({"path": "mine", "table": "t.csv"}, {}, "t.csv: file not found; check the name of the table"),
         ({"path": "mine", "table": "t.csv"}, {"t.csv": b"path,label\n"}, "no pictures in t.csv"),
     ],
 )
@@ -220,7 +220,7 @@ def test_nothing_at_all_fails_and_says_what_to_do(
     [
         ({"path": "mine", "columns": {"label": "x"}}, "table is null"),
         ({"path": "mine", "table": "t.csv", "layout": "part/class"}, "parts are a column"),
-        ({"path": "mine", "table": "../t.csv"}, "table lies in path"),
+        ({"path": "mine", "table": "../t.csv"}, "expected a path inside the folder `path`"),
         ({"path": "mine", "table": "t.csv", "columns": {"lable": "x"}}, "folder.birds.columns"),
         ({"path": "mine", "tabel": "t.csv"}, "did you mean table"),
     ],
