@@ -1,4 +1,4 @@
-"""A trained model as ONNX, checked against torch on real pictures before it is given out."""
+"""`kalai export`: write a trained model as ONNX, after a check against torch on real images."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.core.errors import PipelineError, Stage
+from pipeline.core.errors import PipelineError, Stage, not_installed
 from pipeline.core.files import replacing
-from pipeline.dataset.paths import model_folder
-from pipeline.dataset.split_table import read_parts
+from pipeline.dataset.paths import check_dataset, model_folder, split_path
+from pipeline.dataset.split_table import TEST, TRAIN, VALID, read_parts
 from pipeline.dataset.stored_images import read_images
 from pipeline.model.inputs import Pixels, decode
 from pipeline.model.metrics import softmax
 from pipeline.model.network import Card, load_model, normaliser, predict_logits, windows
 
-CHECKED_ON = 32  # pictures, of the test part where there is one
-TOLERANCE = 1e-4  # of a probability: other kernels add up in another order
-NEEDED = ("onnx", "onnxscript", "onnxruntime")  # torch's exporter asks for them late
+CHECKED_ON = 32  # images, of the test set if there is one
+TOLERANCE = 1e-4  # of a probability: kernels add up in different orders
+NEEDED = ("onnx", "onnxscript", "onnxruntime")  # torch's exporter imports them late
 
 
 class Whole(nn.Module):
-    """A network with all that surrounds it: uint8 pictures to probabilities."""
+    """A network with normalisation and calibration: from uint8 images to probabilities."""
 
     def __init__(self, network: nn.Module, card: Card) -> None:
         super().__init__()
         self.network, self.card = network, card
         self.scale, self.shift = normaliser(card, torch.device("cpu"))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return (n, classes) probabilities of (n, channels, size, size) uint8 pictures."""
-        looks = [
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, classes) probabilities of (n, channels, size, size) uint8 images."""
+        logits = [
             self.network(seen * self.scale + self.shift)
-            for seen in windows(pictures, self.card.tta, self.card.view)
+            for seen in windows(images, self.card.tta, self.card.view)
         ]
-        return torch.softmax(torch.stack(looks).mean(0) / self.card.temperature, 1)
+        return torch.softmax(torch.stack(logits).mean(0) / self.card.temperature, 1)
 
 
 @click.command(cls=Stage)
@@ -51,15 +51,18 @@ class Whole(nn.Module):
 def main(dataset: str, target: Path) -> None:
     """Write a trained model as ONNX, checked against torch.
 
-    The file takes uint8 `pictures` (n, channels, size, size), prepared as its metadata `view`
-    says, and gives the `probabilities` of its metadata `labels`: normalisation and calibration are
-    in it. Needs the extra: pip install 'kalai[onnx]'
+    Input `pictures`: uint8 images (n, channels, size, size), prepared as the metadata key `view`
+    describes. Output `probabilities`: of the classes in the metadata key `labels`. Normalisation
+    and calibration are part of the file. Requires: pip install 'kalai[onnx]'
 
-    Example: kalai export tamil letters.onnx
+    \b
+    Example:
+      kalai export tamil letters.onnx
     """
+    check_dataset(dataset)
     for name in NEEDED:
         if find_spec(name) is None:
-            raise PipelineError(f"{name} is not installed; run: pip install 'kalai[onnx]'")
+            raise not_installed(name, "onnx")
     network, card = load_model(model_folder(dataset))
     pixels = examples(dataset, card)
     ours = softmax(predict_logits(network, pixels, card, torch.device("cpu")), card.temperature)
@@ -67,34 +70,37 @@ def main(dataset: str, target: Path) -> None:
         write_onnx(temporary, network, card)
         difference = float(np.abs(run_onnx(temporary, pixels) - ours).max())
         if not difference <= TOLERANCE:
-            raise PipelineError(f"{target}: probabilities differ from torch's by {difference:.2g}")
+            raise PipelineError(
+                f"{target}: not written; its probabilities differ from torch's by "
+                f"{difference:.2g}, allowed: {TOLERANCE:g}"
+            )
     megabytes = target.stat().st_size / 1e6
     click.echo(
-        f"{target}: {megabytes:.0f} MB, {len(card.classes)} classes; on {len(pixels)} pictures "
-        f"its probabilities are torch's within {difference:.1g}"
+        f"{target}: {megabytes:.0f} MB, {len(card.classes)} classes; its probabilities differ from "
+        f"torch's by at most {difference:.1g} on {len(pixels)} images"
     )
 
 
 def examples(dataset: str, card: Card) -> Pixels:
-    """Return a few pictures: of test, of valid where there is no test, of train at the last.
+    """Return a few images as model input: of the test set, then of the validation and training set.
 
-    Raises PipelineError where there are none at all.
+    Raises PipelineError if the dataset has none.
     """
     parts = read_parts(dataset)
-    ids = [sample_id for name in ("test", "valid", "train") for sample_id in parts[name].sample_ids]
+    ids = [sample_id for name in (TEST, VALID, TRAIN) for sample_id in parts[name].sample_ids]
     if not ids:
-        raise PipelineError(f"{dataset}: no picture to check the export on")
+        raise PipelineError(f"{split_path(dataset)}: no images in any set to check the export with")
     images = read_images(dataset, ids[:CHECKED_ON])
     return np.stack([decode(data, card.view)[0] for data in images.values()])
 
 
 def write_onnx(path: Path, network: nn.Module, card: Card) -> None:
-    """Write the network with normalisation, softmax and what is needed to use it."""
+    """Write the network with normalisation and softmax, and its card as metadata."""
     import onnx
 
     example = torch.zeros((2, *card.view.shape), dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own exporter, about itself
+        warnings.simplefilter("ignore")  # of torch's exporter about its own code
         torch.onnx.export(
             Whole(network, card).eval(),
             (example,),
@@ -107,17 +113,17 @@ def write_onnx(path: Path, network: nn.Module, card: Card) -> None:
             verbose=False,
         )
     model = onnx.load(path)
-    told = asdict(card) | {
+    metadata = asdict(card) | {
         "labels": [known.label for known in card.classes],
         "names": [known.name for known in card.classes],
     }
-    for key, value in told.items():
+    for key, value in metadata.items():
         model.metadata_props.add(key=key, value=json.dumps(value, ensure_ascii=False))
     onnx.save(model, path)
 
 
 def run_onnx(path: Path, pixels: Pixels) -> NDArray[np.float32]:
-    """Return the probabilities that onnxruntime gives."""
+    """Return the probabilities that onnxruntime computes."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -18,7 +18,7 @@ import torch
 from fastai.distributed import DistributedTrainer
 from torch import Tensor
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import not_installed
 from pipeline.model.device import Compute
 
 PATIENCE = timedelta(days=1)  # the others wait while the first decodes everything
@@ -35,9 +35,7 @@ def join(compute: Compute) -> Compute:
     try:
         from accelerate import PartialState
     except ImportError as error:
-        raise PipelineError(
-            f"{ranks} processes need accelerate; run: pip install 'kalai[gpus]'"
-        ) from error
+        raise not_installed("accelerate", "gpus") from error
     state = PartialState(cpu=compute.device.type == "cpu", timeout=PATIENCE)
     return replace(compute, device=state.device, rank=state.process_index, ranks=ranks)
 
