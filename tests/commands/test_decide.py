@@ -12,16 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.commands.decide import main
+from pipeline.dataset.decision_steps import active_decisions, steps, undo
 from pipeline.dataset.decisions import (
     MAX_REASON,
     Decision,
-    active_decisions,
     append_decisions,
     current_user,
     read_decisions,
     safe_line,
-    steps,
-    undo,
     verdicts,
 )
 from tests.tables import content, sample, write
@@ -89,7 +87,7 @@ def test_an_import_by_either_id_is_read_as_decided_here(birds: Path) -> None:
         ("sample_id,action,label\njay/one,relabel,\n", "in.csv:2: relabel with no label"),
         ("sample_id,action,label\njay/one,keep,owl\n", "in.csv:2: keep with label 'owl'"),
         ('sample_id,action\njay/one,keep\n\n"jay/one,keep\n', "in.csv:4: "),
-        ("sample_id,action\njay/one,undo\n", "in.csv: undo, but nothing stands"),
+        ("sample_id,action\njay/one,undo\n", "in.csv: undo: image"),
         (f"sample_id,action,reason\njay/one,keep,{'x' * 501}\n", "in.csv:2: reason of 501"),
         ("sample_id,action\njay/öne,keep\n".encode("latin-1"), "in.csv: not UTF-8"),
     ],

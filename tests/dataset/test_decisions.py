@@ -1,4 +1,4 @@
-"""Decisions are only ever added, undone by adding, and never half written."""
+"""Decisions: lines are only appended, an undo is a line too, and a write is atomic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decision(action: str, label: str = "", content_id: str = A, reason: str = ""
     return Decision(TIME, content_id, action, label, reason, "anna")
 
 
-def test_what_is_appended_is_read_and_old_lines_stay_as_they_are(tmp_path: Path) -> None:
+def test_appended_decisions_are_read_and_old_lines_stay(tmp_path: Path) -> None:
     path = tmp_path / "new" / "decisions.csv"
     first = [decision("delete", reason='a "poster", not\na dance'), decision("keep", content_id=B)]
     append_decisions(path, first)
@@ -40,7 +40,7 @@ def test_what_is_appended_is_read_and_old_lines_stay_as_they_are(tmp_path: Path)
     assert read_decisions(tmp_path / "none.csv") == []
 
 
-def test_a_file_saved_by_a_spreadsheet_is_read_and_added_to(tmp_path: Path) -> None:
+def test_a_file_saved_by_a_spreadsheet_is_read_and_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "decisions.csv"
     line = f"{TIME},{A},keep,,,anna"
     path.write_bytes(b"\xef\xbb\xbf" + f"{','.join(HEADER)}\r\n{line}\r\n".encode())
@@ -48,11 +48,11 @@ def test_a_file_saved_by_a_spreadsheet_is_read_and_added_to(tmp_path: Path) -> N
     assert read_decisions(path) == [decision("keep"), decision("undo")]
 
 
-def test_every_kind_of_decision_stands_until_undone() -> None:
+def test_every_action_is_active_until_undone() -> None:
     assert verdicts([decision("relabel", "kathak")]) == {A: Verdict(label="kathak")}
     assert verdicts([decision("keep"), decision("delete")]) == {A: Verdict(action="delete")}
     back = [decision("delete"), decision("relabel", "x")]
-    assert verdicts(back) == {A: Verdict(label="x")}, "a relabelled picture is wanted"
+    assert verdicts(back) == {A: Verdict(label="x")}, "relabel cancels delete"
     assert verdicts([*back, decision("undo")]) == {A: Verdict(action="delete")}
     assert verdicts([*back, decision("undo"), decision("undo")]) == {}
     both = [decision("relabel", "x"), decision("keeper")]
@@ -61,31 +61,31 @@ def test_every_kind_of_decision_stands_until_undone() -> None:
 
 
 @given(st.lists(st.sampled_from(["keep", "delete", "not-duplicate", "keeper"]), max_size=8))
-def test_as_many_undos_as_decisions_leave_nothing(actions: list[str]) -> None:
+def test_as_many_undos_as_decisions_leave_none_active(actions: list[str]) -> None:
     decisions = [decision(action) for action in actions]
     assert verdicts([*decisions, *[decision("undo")] * len(actions)]) == {}
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "expected"),
     [
-        (f"{TIME},{A},delet,,,", "3: action 'delet' is not one of keep, delete"),
+        (f"{TIME},{A},delet,,,", "3: unknown action 'delet'; allowed: keep, delete"),
         (f"{TIME},{A[:-1]},keep,,,", "3: content_id 'aaaa"),
         (f"yesterday,{A},keep,,,", "3: time 'yesterday' is not ISO 8601"),
-        (f"2024-05-01T12:00:00,{A},keep,,,", "3: time '2024-05-01T12:00:00' has no zone"),
-        (f"{TIME},{A},relabel,,,", "3: relabel with no label"),
-        (f"{TIME},{A},keep,kathak,,", "3: keep with label 'kathak'"),
-        (f"{TIME},{A},keep", "3: 3 columns, expected 6"),
+        (f"2024-05-01T12:00:00,{A},keep,,,", "3: time '2024-05-01T12:00:00' has no time zone"),
+        (f"{TIME},{A},relabel,,,", "3: action relabel needs a label"),
+        (f"{TIME},{A},keep,kathak,,", "3: action keep takes no label, found 'kathak'"),
+        (f"{TIME},{A},keep", "3: found 3 columns; expected 6"),
         (f'{TIME},{A},keep,,"open', "3:"),
-        ("", "3: 0 columns"),
-        (f"{TIME},{B},undo,,,", "3: undo, but nothing stands about bbbb"),
+        ("", "3: found 0 columns"),
+        (f"{TIME},{B},undo,,,", "3: undo: image bbbbbbbbbbbb has no active decision"),
     ],
 )
-def test_a_damaged_line_is_named(tmp_path: Path, line: str, says: str) -> None:
+def test_an_error_names_the_damaged_line(tmp_path: Path, line: str, expected: str) -> None:
     path = tmp_path / "decisions.csv"
     path.write_text(f"{','.join(HEADER)}\n{TIME},{A},keep,,,\n{line}\n{TIME},{A},keep,,,\n")
     before = path.read_bytes()
-    with pytest.raises(PipelineError, match=re.escape(f"{path}:{says}")):
+    with pytest.raises(PipelineError, match=re.escape(f"{path}:{expected}")):
         read_decisions(path)
     with pytest.raises(PipelineError):
         append_decisions(path, [decision("keep")])
@@ -93,26 +93,26 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "expected"),
     [
         (b"time,content_id\n", ":1: expected the header time,content_id,action"),
-        (b"", ":1: the last line is cut off"),
-        (f"{','.join(HEADER)}\n{TIME},{A},ke".encode(), ":2: the last line is cut off"),
-        (f"{','.join(HEADER)}\n{TIME},{A},keep,,\xff,\n".encode("latin-1"), ":2: not UTF-8"),
+        (b"", ":1: the last line is truncated"),
+        (f"{','.join(HEADER)}\n{TIME},{A},ke".encode(), ":2: the last line is truncated"),
+        (f"{','.join(HEADER)}\n{TIME},{A},keep,,\xff,\n".encode("latin-1"), ":2: line is not UTF-8"),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+def test_an_error_names_the_damaged_file(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "decisions.csv"
     path.write_bytes(content)
-    with pytest.raises(PipelineError, match=re.escape(says)):
+    with pytest.raises(PipelineError, match=re.escape(expected)):
         read_decisions(path)
 
 
-def test_an_undo_of_nothing_is_not_written(tmp_path: Path) -> None:
+def test_an_undo_without_a_decision_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "decisions.csv"
     append_decisions(path, [decision("keep")])
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="nothing stands"):
+    with pytest.raises(ValueError, match="no active decision to take back"):
         append_decisions(path, [decision("undo"), decision("undo")])
     assert path.read_bytes() == before
 
@@ -122,7 +122,7 @@ def add_ten(path: Path, who: str) -> None:
         append_decisions(path, [Decision(now(), f"{number:064x}", "keep", "", "", who)])
 
 
-def test_people_who_decide_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "decisions.csv"
     spawn = multiprocessing.get_context("spawn")
     people = [spawn.Process(target=add_ten, args=(path, who)) for who in ("anna", "ben", "chi")]
