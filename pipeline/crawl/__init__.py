@@ -1,1 +1,1 @@
-"""Stage `crawl`: search engines and image hosts to image files and a ledger."""
+"""Stage `crawl`: images from search engines, and a ledger of every attempt."""

@@ -1,9 +1,9 @@
 """icrawler's feeder, parser and downloader, made exact.
 
-    feeder --streams--> parser --pictures in order of rank--> downloader --> ledger
+    feeder --streams--> parser --images in order of rank--> downloader --> ledger
 
-The set of pictures depends on the engines' answers alone and not on how fast each one comes:
-pictures are begun in order of rank, and never more of them at once than are still wanted.
+The set of stored images depends on what the engines answer and not on how fast each image comes:
+downloads begin in order of rank, and never more of them at once than are still wanted.
 """
 
 from __future__ import annotations
@@ -17,57 +17,31 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 from icrawler import Crawler, ImageDownloader
 
 from pipeline.core.errors import Rejected
-from pipeline.crawl.engines import EngineTrouble, Result
+from pipeline.crawl.engines.engine import EngineError, Result
 from pipeline.crawl.quota import Quota
-from pipeline.crawl.search import Found, Stream, StreamFeeder, StreamParser
-from pipeline.dataset.ledger import Attempt, Ledger, is_licensed
+from pipeline.crawl.rules import Rules
+from pipeline.crawl.search import RankedResult, Stream, StreamFeeder, StreamParser
+from pipeline.dataset.ledger import Attempt, Ledger
 from pipeline.http.client import GuardedSession, HttpRejected, Limits, NoPoliteness, Politeness, get
 from pipeline.images.normalise import verify
 
-ACCEPT = {"Accept": "image/*", "Accept-Encoding": "identity"}  # pictures are compressed already
-SPOOL_BYTES = 1_000_000  # a picture under way is held in memory up to here, on the disk beyond
-# Verifying needs a processor and the whole picture in memory: few do it, however many threads
-# fetch, and those go on fetching meanwhile.
+ACCEPT = {"Accept": "image/*", "Accept-Encoding": "identity"}  # images are compressed already
+SPOOL_BYTES = 1_000_000  # an image under way is in memory up to this size, then on the disk
+# To verify an image takes a processor and the whole image in memory. So few threads do it, and the
+# download threads go on meanwhile.
 STORERS = min(4, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a picture must be to be stored."""
-
-    min_side: int = 1  # pixels
-    max_pixels: int = 50_000_000
-    max_bytes: int = 20_000_000
-    licences: frozenset[str] = frozenset()  # empty: any, and none too
-    robots: bool = True  # what the politeness rules honour
-    opt_out: bool = True
-
-    def still_refuse(self, attempt: Attempt, result: Result) -> bool:
-        """Say whether what was refused once would be, as it is found now, by these rules."""
-        if attempt.reason == "too-small" and attempt.width and attempt.height:
-            return min(attempt.width, attempt.height) < self.min_side
-        if attempt.reason == "too-many-pixels" and attempt.width and attempt.height:
-            return attempt.width * attempt.height > self.max_pixels
-        if attempt.reason == "too-large" and attempt.bytes:
-            return attempt.bytes > self.max_bytes
-        if attempt.reason == "licence":
-            return not self.is_licensed(result.licence)
-        return {"robots": self.robots, "opt-out": self.opt_out}.get(str(attempt.reason), True)
-
-    def is_licensed(self, licence: str | None) -> bool:
-        """Say whether a picture under this licence may be stored."""
-        return is_licensed(licence, self.licences)
+JOIN_S = 5  # seconds to wait for threads; a thread that resolves a name cannot be interrupted
 
 
 class LedgerDownloader(ImageDownloader):
-    """Fetches, verifies and stores pictures; every attempt is a line of the ledger."""
+    """Downloads, verifies and stores images; each attempt becomes a line of the ledger."""
 
     def __init__(
         self, threads: int, signal: Any, session: GuardedSession, storage: Ledger, crawl: Crawl
@@ -75,22 +49,22 @@ class LedgerDownloader(ImageDownloader):
         super().__init__(threads, signal, session, storage)
         self.crawl = crawl
         self._storers = ThreadPoolExecutor(STORERS, thread_name_prefix="storer")
-        self._room = threading.Semaphore(2 * STORERS + threads)  # fetched, and not yet stored
+        self._room = threading.Semaphore(2 * STORERS + threads)  # downloaded and not yet stored
         self._turn = threading.Lock()
 
     def worker_exec(self, **_: Any) -> None:
-        """Make pictures until there is nothing more to begin."""
+        """Download images until there is nothing more to begin."""
         while (found := self._next()) is not None:
             self.download(found)
 
-    def _next(self) -> Found | None:
-        # Taken and begun by one thread at a time, so that pictures begin in order of rank.
+    def _next(self) -> RankedResult | None:
+        # One thread at a time takes and begins an image, so that images begin in order of rank.
         with self._turn:
             found = self.in_queue.get()
             return found if found is not None and self.crawl.quota.begin() else None
 
-    def download(self, task: Found, *_: Any, **__: Any) -> None:
-        """Fetch a picture that has begun; it is verified and stored while others are fetched."""
+    def download(self, task: RankedResult, *_: Any, **__: Any) -> None:
+        """Download an image that has begun; another thread verifies and stores it."""
         attempt = self.crawl.attempt(task)
         file = SpooledTemporaryFile(SPOOL_BYTES, dir=self.storage.incoming)  # noqa: SIM115  (_end does)
         try:
@@ -113,30 +87,30 @@ class LedgerDownloader(ImageDownloader):
         self._end(attempt, file, problem)
 
     def _end(self, attempt: Attempt, file: IO[bytes], problem: BaseException | None) -> None:
-        """Write what became of an attempt, and let the next begin."""
+        """Write the outcome of an attempt, and let the next image begin."""
         try:
             file.close()
             if isinstance(problem, Rejected) and problem.reason != "stopped":
-                _refuse(attempt, problem)
+                _record_refusal(attempt, problem)
                 self.storage.add(attempt)
                 problem = None
             if problem is None:
                 self.crawl.note(attempt)
             elif not isinstance(problem, Rejected):
                 raise problem
-        except BaseException as error:  # a full disk, or a fault of ours: the crawl ends with it
+        except BaseException as error:  # a full disk, or a fault in this code: the crawl ends
             self.crawl.fail(error)
         self.crawl.quota.end(is_new=attempt.outcome == "stored")
         if self.crawl.quota.is_full:
             self.crawl.dismiss()
 
     def close(self) -> None:
-        """Wait until all that was fetched is stored."""
+        """Wait until all downloaded images are stored."""
         self._storers.shutdown()
 
     def _fetch(self, attempt: Attempt, file: IO[bytes]) -> None:
         if not self.crawl.rules.is_licensed(attempt.licence):
-            raise Rejected("licence", f"{attempt.licence or 'none'} is known of it")
+            raise Rejected("licence", attempt.licence or "unknown")
         fetched = get(
             self.session,
             attempt.source_url,
@@ -145,7 +119,7 @@ class LedgerDownloader(ImageDownloader):
             into=file,
             politeness=self.crawl.politeness,
             stop=self.crawl.stopping,
-            on_retry=lambda why, wait_s: self._retry(attempt, why, wait_s),
+            on_retry=lambda why, wait_s: self._record_retry(attempt, why, wait_s),
         )
         attempt.final_url, attempt.status = fetched.url, fetched.status
         attempt.content_type, attempt.bytes = fetched.content_type, fetched.size
@@ -156,16 +130,16 @@ class LedgerDownloader(ImageDownloader):
         info = verify(data, min_side=rules.min_side, max_pixels=rules.max_pixels)
         attempt.format, attempt.width, attempt.height = info.format, info.width, info.height
 
-    def _retry(self, attempt: Attempt, why: Rejected, wait_s: float) -> None:
-        again = replace(attempt)
-        _refuse(again, why)
-        again.outcome = "retry"
-        again.detail = f"{again.detail or ''} (again in {wait_s:.1f} s)".strip()
-        self.storage.add(again)
+    def _record_retry(self, attempt: Attempt, why: Rejected, wait_s: float) -> None:
+        failed = replace(attempt)
+        _record_refusal(failed, why)
+        failed.outcome = "retry"
+        failed.detail = f"{failed.detail or ''} (retry in {wait_s:.1f} s)".strip()
+        self.storage.add(failed)
 
 
-def _refuse(attempt: Attempt, refusal: Rejected) -> None:
-    """Write a refusal into an attempt, with what it tells of the answer and the picture."""
+def _record_refusal(attempt: Attempt, refusal: Rejected) -> None:
+    """Write a refusal into an attempt, with what it says about the response and the image."""
     attempt.outcome = "refused"
     attempt.reason, attempt.detail = refusal.reason, refusal.detail or None
     if isinstance(refusal, HttpRejected):
@@ -178,10 +152,10 @@ def _refuse(attempt: Attempt, refusal: Rejected) -> None:
 
 
 class Crawl(Crawler):
-    """One dance's crawl: `run` returns when the quota is full or the engines have no more.
+    """The crawl of one class: `run` returns when the quota is full or no results are left.
 
-    `troubles` then says which streams ended in trouble and `found` how many results there were.
-    `session` is used up by a run that was interrupted.
+    Then `errors` has the streams that ended with an error, and `found` counts the results. An
+    interrupted run closes `session` for good.
     """
 
     def __init__(
@@ -193,7 +167,7 @@ class Crawl(Crawler):
         wanted: int,
         limits: Limits,
         threads: int = 16,
-        rules: Rules = Rules(),
+        rules: Rules,
         politeness: Politeness | None = None,  # towards image hosts
         engine_politeness: Politeness | None = None,
         stopping: threading.Event | None = None,
@@ -206,7 +180,7 @@ class Crawl(Crawler):
         self.note = note
         self.quota = Quota(wanted, len(ledger.stored))
         self.stopping = stopping or threading.Event()
-        self.streams_count = 0
+        self.streams: Sequence[Stream] = ()
         self._failure: BaseException | None = None
         super().__init__(
             StreamFeeder,
@@ -218,20 +192,20 @@ class Crawl(Crawler):
         )
 
     def set_logger(self, log_level: int = logging.INFO) -> None:
-        """Leave the process's logging alone."""
+        """Leave the logging of the process as it is."""
         self.logger = logging.getLogger(__name__)
 
     def set_session(self, headers: Any = None) -> None:
-        """Use the guarded session, which the feeder, parser and downloader are given."""
+        """Use the guarded session, which the feeder, parser and downloader get."""
         self.session = self.guarded
 
     def set_storage(self, storage: Any) -> None:
-        """Store by the ledger."""
+        """Store with the ledger."""
         self.storage = self.ledger
 
     def run(self, streams: Sequence[Stream]) -> None:
         """Crawl. Raises what stopped a thread (a full disk) and passes on an interrupt."""
-        self.streams_count = len(streams)
+        self.streams = streams
         pools = (self.feeder, self.parser, self.downloader)
         workers = itertools.chain.from_iterable
         try:
@@ -243,15 +217,15 @@ class Crawl(Crawler):
         finally:
             if any(pool.is_alive() for pool in pools):
                 self._stop()
-            patience = time.monotonic() + 5  # a name being resolved cannot be interrupted
+            deadline = time.monotonic() + JOIN_S
             for worker in workers(pool.workers for pool in pools):
-                worker.join(max(0.0, patience - time.monotonic()))
+                worker.join(max(0.0, deadline - time.monotonic()))
             self.downloader.close()
         if self._failure:
             raise self._failure
 
     def fail(self, error: BaseException) -> None:
-        """End the crawl with an error; the first one is raised by `run`."""
+        """End the crawl with an error; `run` raises the first one."""
         self._failure = self._failure or error
         self._stop()
 
@@ -262,18 +236,36 @@ class Crawl(Crawler):
         self.dismiss()
 
     def dismiss(self) -> None:
-        """Let every downloader thread go once it has seen what is in the queue."""
+        """Let each downloader thread end once it has taken what is in the queue."""
         for _ in range(self.downloader.thread_num):
             self.downloader.in_queue.put(None)
 
+    def fetch_page(self, url: str) -> bytes:
+        """Return the body of an engine's page. Raises EngineError if there is none."""
+        try:
+            return get(
+                self.guarded,
+                url,
+                self.limits,
+                politeness=self.engine_politeness,
+                stop=self.stopping,
+            ).body
+        except Rejected as refusal:
+            is_blocked = refusal.reason in ("http-429", "http-403")
+            raise EngineError("blocked" if is_blocked else "unreachable", str(refusal)) from refusal
+
+    def is_licensed(self, result: Result) -> bool:
+        """Return whether the licence of a result allows the crawl to store its image."""
+        return self.rules.is_licensed(result.licence)
+
     def is_settled(self, result: Result) -> bool:
-        """Say whether the ledger has the last word on a picture."""
+        """Return whether an earlier attempt settled a result, so that it needs no request."""
         return self.ledger.is_settled(
             result.url, lambda attempt: self.rules.still_refuse(attempt, result)
         )
 
-    def attempt(self, found: Found) -> Attempt:
-        """Return the beginning of a ledger line."""
+    def attempt(self, found: RankedResult) -> Attempt:
+        """Return a new line for the ledger, without its outcome."""
         result = found.result
         return Attempt(
             dance=self.dance,
@@ -289,9 +281,9 @@ class Crawl(Crawler):
         )
 
     @property
-    def troubles(self) -> list[tuple[Stream, EngineTrouble]]:
-        """The streams that ended in trouble."""
-        return self.parser.troubles
+    def errors(self) -> list[tuple[Stream, EngineError]]:
+        """The streams that ended with an error."""
+        return self.parser.errors
 
     @property
     def found(self) -> int:

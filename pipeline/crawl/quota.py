@@ -1,4 +1,4 @@
-"""A quota of pictures: exactly as many as were asked for, and which ones is no matter of luck."""
+"""A quota of images: exactly as many as are wanted, and the same ones with any timing."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import threading
 
 
 class Quota:
-    """Lets pictures begin one after the other, and never more than are still wanted.
+    """Lets downloads begin one after the other, and never more than are still wanted.
 
-    Whoever begins them in order of rank gets the first `wanted` good ones: the same set with one
-    thread and with many, and not one too many.
+    Downloads that begin in order of rank bring the first `wanted` images that can be stored. The
+    set is the same with one thread and with many. Each method is safe from any thread.
     """
 
     def __init__(self, wanted: int, stored: int) -> None:
         self.wanted, self.stored = wanted, stored
-        self._listed = self._under_way = 0  # pictures that the downloader has, and works on
+        self._listed = self._under_way = 0  # listed: not ended, so those under way count, too
         self._is_stopped = False
         self._changed = threading.Condition()
 
     @property
     def is_full(self) -> bool:
-        """Whether all that were wanted are stored."""
+        """Whether all wanted images are stored."""
         return self.stored >= self.wanted
 
     @property
@@ -28,12 +28,12 @@ class Quota:
         return self._is_stopped or self.is_full
 
     def enlist(self) -> None:
-        """Count one more picture that may begin."""
+        """Count one more image that may begin."""
         with self._changed:
             self._listed += 1
 
     def begin(self) -> bool:
-        """Wait until one more is wanted; return False when none will be."""
+        """Wait until one more image is wanted; return False if none will be."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_over or self.stored + self._under_way < self.wanted
@@ -43,7 +43,7 @@ class Quota:
             return not self._is_over
 
     def end(self, *, is_new: bool) -> None:
-        """Say that a picture that began has ended, and whether it is one more."""
+        """Count an image that began as ended; `is_new` if it is one more stored image."""
         with self._changed:
             self._listed -= 1
             self._under_way -= 1
@@ -51,7 +51,7 @@ class Quota:
             self._changed.notify_all()
 
     def wait_until_short(self) -> bool:
-        """Wait until what is listed cannot fill the quota; return False when it is over."""
+        """Wait until the listed images cannot fill the quota; return False if it is over."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_over or self.stored + self._listed < self.wanted
@@ -59,7 +59,7 @@ class Quota:
             return not self._is_over
 
     def stop(self) -> None:
-        """Let nothing more begin."""
+        """Let no further image begin."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()

@@ -1,83 +1,102 @@
-"""The search: icrawler's feeder and parser over any engines; pictures come in order of rank."""
+"""The search: icrawler's feeder and parser for any engine; images come in order of rank."""
 
 from __future__ import annotations
 
 import queue
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from icrawler import Feeder, Parser
+from requests import Session
 
-from pipeline.core.errors import Rejected
-from pipeline.crawl.engines import Engine, EngineTrouble, Page, Result
-from pipeline.http.client import GuardedSession, get
+from pipeline.crawl.engines.engine import Engine, EngineError, Page, Result
+from pipeline.crawl.quota import Quota
 
-if TYPE_CHECKING:
-    from pipeline.crawl.crawler import Crawl
-
-MAX_PAGES = 1_000  # of one query: an engine that never ends is ended
+MAX_PAGES = 1_000  # of one query: an engine may repeat itself for ever
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A result with the place where it was found."""
+class RankedResult:
+    """A result, and where in the search it was found."""
 
     engine: str
     query: str
-    rank: int
+    rank: int  # among the results of the query, from 1
     result: Result
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One query to one engine."""
+    """The results of one query to one engine."""
 
     engine: Engine
     query: str
 
 
+class SearchingCrawl(Protocol):
+    """What the parser needs from the crawl that it searches for."""
+
+    quota: Quota
+
+    def fetch_page(self, url: str) -> bytes:
+        """Return the body of an engine's page. Raises EngineError if there is none."""
+
+    def is_licensed(self, result: Result) -> bool:
+        """Return whether the licence of a result allows the crawl to store its image."""
+
+    def is_settled(self, result: Result) -> bool:
+        """Return whether an earlier attempt settled a result, so that it needs no request."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the crawl with an error."""
+
+    def dismiss(self) -> None:
+        """Let each downloader thread end once it has taken what is listed."""
+
+
 class StreamFeeder(Feeder):
-    """Feeds the streams; the parser asks for their pages as they are needed."""
+    """Feeds the streams, then None; the parser asks for their pages as it needs them."""
 
     def feed(self, streams: Sequence[Stream]) -> None:
-        """Put every stream."""
+        """Put each stream, and None as the end (the queue drops a stream that it has had)."""
         for stream in streams:
             self.output(stream)
+        self.output(None)
 
 
 class StreamParser(Parser):
-    """Reads result pages, on demand, and lists their pictures in order of rank."""
+    """Reads pages of results as they are needed and lists their images in order of rank."""
 
-    def __init__(self, threads: int, signal: Any, session: GuardedSession, crawl: Crawl) -> None:
-        # Unbounded, since the quota bounds what is listed; and icrawler's own queue loses what
-        # it cannot put at once.
+    def __init__(self, threads: int, signal: Any, session: Session, crawl: SearchingCrawl) -> None:
+        # Unbounded: the quota bounds what is listed, and icrawler's own queue loses what it
+        # cannot put at once.
         super().__init__(threads, signal, session, out_queue=queue.Queue())
         self.crawl = crawl
-        self.troubles: list[tuple[Stream, EngineTrouble]] = []
+        self.errors: list[tuple[Stream, EngineError]] = []
         self.found = 0
-        self._given_up: set[str] = set()  # engines
+        self._given_up: set[str] = set()  # names of engines
 
     def worker_exec(self, **_: Any) -> None:
-        """List pictures until the quota is full or the engines have no more."""
+        """List images until the quota is full or the engines have no more results."""
         try:
-            streams = [self.in_queue.get() for _ in range(self.crawl.streams_count)]
-            seen: set[tuple[str, bool]] = set()
+            streams = list(iter(self.in_queue.get, None))
+            seen: set[tuple[str, bool]] = set()  # URL, and whether its licence is accepted
             for found in interleaved([self._results(stream) for stream in streams]):
                 self.found += 1
-                # Of two engines that find the same, one may know a licence that is good enough.
-                key = (found.result.url, self.crawl.rules.is_licensed(found.result.licence))
-                is_new = key not in seen and (found.result.url, True) not in seen
+                # Two engines may find the same URL, and one of them may know an accepted licence.
+                url, is_licensed = found.result.url, self.crawl.is_licensed(found.result)
+                is_new = not {(url, is_licensed), (url, True)} & seen
                 if is_new and not self.crawl.is_settled(found.result):
                     self.crawl.quota.enlist()
                     self.output(found)
-                seen.add(key)
+                seen.add((url, is_licensed))
         except BaseException as error:
             self.crawl.fail(error)
         finally:
             self.crawl.dismiss()
 
-    def _results(self, stream: Stream) -> Iterator[Found]:
+    def _results(self, stream: Stream) -> Iterator[RankedResult]:
         seen: set[str] = set()
         offset = rank = 0
         for number in range(MAX_PAGES):
@@ -85,9 +104,9 @@ class StreamParser(Parser):
                 return
             try:
                 page = self._page(stream, number, offset)
-            except EngineTrouble as trouble:
-                self.troubles.append((stream, trouble))
-                if trouble.kind != "changed":
+            except EngineError as error:
+                self.errors.append((stream, error))
+                if error.kind != "changed":
                     self._given_up.add(stream.engine.name)
                 return
             offset += page.size
@@ -96,35 +115,22 @@ class StreamParser(Parser):
                 if result.url not in seen:
                     seen.add(result.url)
                     rank += 1
-                    yield Found(stream.engine.name, stream.query, rank, result)
+                    yield RankedResult(stream.engine.name, stream.query, rank, result)
             if page.is_last or not fresh:  # some engines repeat their last page for ever
                 return
 
     def _page(self, stream: Stream, number: int, offset: int) -> Page:
-        where = f"page {number + 1} of {stream.query!r}"
-
-        def fetch(url: str) -> bytes:
-            try:
-                return get(
-                    self.session,
-                    url,
-                    self.crawl.limits,
-                    politeness=self.crawl.engine_politeness,
-                    stop=self.crawl.stopping,
-                ).body
-            except Rejected as refusal:
-                kind = "blocked" if refusal.reason in ("http-429", "http-403") else "unreachable"
-                raise EngineTrouble(kind, str(refusal)) from refusal
-
+        engine = stream.engine
         try:
-            return stream.engine.page(stream.query, number, offset, fetch)
-        except EngineTrouble as trouble:
-            told = trouble.detail.replace(stream.engine.secret or "\0", "***")
-            raise EngineTrouble(trouble.kind, f"{told} on {where}") from None
+            return engine.page(stream.query, number, offset, self.crawl.fetch_page)
+        except EngineError as error:
+            detail = error.detail.replace(engine.secret, "***") if engine.secret else error.detail
+            where = f"page {number + 1} of {stream.query!r}"
+            raise EngineError(error.kind, f"{detail} ({where})") from None
 
 
-def interleaved(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:
-    """Yield the first of every stream, then the second of every stream, and so on."""
+def interleaved(streams: Sequence[Iterator[RankedResult]]) -> Iterator[RankedResult]:
+    """Yield the first result of each stream, then the second of each, and so on."""
     alive = list(streams)
     while alive:
         for stream in list(alive):

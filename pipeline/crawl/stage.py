@@ -1,4 +1,4 @@
-"""Stage: a dance's pictures from search engines, with a ledger of every attempt."""
+"""Stage: the images of one class from search engines, with a ledger of every attempt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,32 @@ from pipeline.core.files import write_json
 from pipeline.core.params import Crawl as CrawlParams
 from pipeline.core.params import Dance, Params, load_params
 from pipeline.core.progress import Progress
-from pipeline.crawl.crawler import Crawl, Rules
-from pipeline.crawl.engines import Bing, Engine, Flickr, Openverse, UrlList, Wikimedia
+from pipeline.crawl.crawler import Crawl
+from pipeline.crawl.engines.registry import engines_for
+from pipeline.crawl.rules import Rules
 from pipeline.crawl.search import Stream
 from pipeline.dataset.ledger import Attempt, Ledger
-from pipeline.dataset.paths import LOCK, dataset_folder, reports_folder
+from pipeline.dataset.paths import LOCK, crawl_folder, crawl_report_path
 from pipeline.http.polite_session import PoliteSession
 
-# Exit codes: why there are fewer pictures than crawl.min_images. 2 is click's, for wrong usage.
-UNREACHABLE = 3  # no answer from any engine
-BLOCKED = 4  # the engines answer, and refuse us
-NO_RESULTS = 5  # they know no such pictures
-TOO_FEW = 6  # too few of their pictures could be stored
-CHANGED = 7  # their answers have a form that we do not know
+DATASET = "dances"
+
+# Exit codes: why there are fewer images than crawl.min_images. click uses 2 for wrong usage.
+UNREACHABLE = 3  # no engine answers
+BLOCKED = 4  # the engines refuse the requests
+NO_RESULTS = 5  # the engines know no image for the queries
+TOO_FEW = 6  # there are results, but too few images that can be stored
+CHANGED = 7  # the engines answer in an unknown format
 INTERRUPTED = 130  # Ctrl-C, as a shell counts it
 TERMINATED = 143  # SIGTERM
+
+ADVICE = {
+    UNREACHABLE: "check the network and run again",
+    BLOCKED: "wait before you run again, or use other engines (crawl.engines)",
+    NO_RESULTS: "use other queries or other engines (crawl.engines)",
+    TOO_FEW: "add queries or engines, or lower crawl.min_images",
+    CHANGED: "use other engines (crawl.engines)",
+}
 
 
 @click.command(cls=Stage)
@@ -41,38 +52,45 @@ TERMINATED = 143  # SIGTERM
 @click.option(
     "--anew",
     is_flag=True,
-    help="Begin with nothing, though dvc.lock knows pictures of this dance.",
+    help="Start with an empty folder, even if dvc.lock records images of this class.",
 )
 def main(dance: str, anew: bool) -> None:
-    """Search for a dance's pictures and download them.
+    """Search for images of one class and download them.
 
-    Goes on where it stopped: what the ledger has is not asked for again, and with enough pictures
-    nothing is asked at all. Exit codes: 3 no engine answers, 4 blocked, 5 no results, 6 fewer
-    pictures than crawl.min_images, 7 unknown answers, 130 and 143 interrupted.
+    DANCE is a key of the section dances in params.yaml. A second run continues the first: it
+    requests no URL that the ledger has settled, and nothing at all if there are enough images.
+
+    \b
+    Exit codes:
+      3         no engine answers
+      4         the engines refuse the requests
+      5         the engines have no results
+      6         fewer images than crawl.min_images could be stored
+      7         the engines answer in an unknown format
+      130, 143  interrupted, terminated
 
     \b
     Example:
       kalai crawl kathak
     """
     params = load_params()
-    chosen = _dance(params, dance)
-    folder = dataset_folder("dances") / "crawl" / dance
+    entry = _entry(params, dance)
+    folder = crawl_folder(DATASET) / dance
     if not anew:
         refuse_lost_folder(dance, folder)
-    report = reports_folder("dances") / f"crawl-{dance}.json"
-    with _terminable(), Ledger(folder, params.crawl.licences) as ledger:
+    with _orderly_end(), Ledger(folder, params.crawl.licences) as ledger:
         started = time.monotonic()
         try:
-            crawl = _run(dance, chosen, params.crawl, ledger)
+            crawl = _run(dance, entry, params.crawl, ledger)
         finally:
             result = ledger.report(params.crawl.max_images)
-            write_json(report, result)
+            write_json(crawl_report_path(DATASET, dance), result)
             click.echo(last_line(dance, result, time.monotonic() - started))
     if crawl is not None:
-        judge(dance, crawl, params.crawl)
+        check_outcome(dance, crawl, params.crawl)
 
 
-def _dance(params: Params, dance: str) -> Dance:
+def _entry(params: Params, dance: str) -> Dance:
     if dance not in params.dances:
         names = ", ".join(params.dances)
         raise PipelineError(f"unknown dance {dance!r}; params.yaml has: {names}")
@@ -80,9 +98,9 @@ def _dance(params: Params, dance: str) -> Dance:
 
 
 def refuse_lost_folder(dance: str, folder: Path, lock: Path = LOCK) -> None:
-    """Raise PipelineError where dvc.lock records pictures of a dance and its folder has none.
+    """Raise PipelineError if dvc.lock records images of a class and its folder has none.
 
-    DVC would take an empty folder for a wish to crawl from nothing.
+    Otherwise the crawl would start again from nothing.
     """
     if any(folder.glob("images/*")) or not lock.exists():
         return
@@ -91,16 +109,20 @@ def refuse_lost_folder(dance: str, folder: Path, lock: Path = LOCK) -> None:
     recorded = sum(out.get("nfiles", 0) for out in outs)
     if recorded:
         raise PipelineError(
-            f"{folder}: empty, but dvc.lock records {recorded} files; get them back with "
-            f"`dvc checkout` or `dvc pull` (or crawl from nothing: kalai crawl {dance} --anew)"
+            f"{folder}: no images, but {lock} records {recorded} files; run `dvc checkout` or "
+            f"`dvc pull` to restore them, or `kalai crawl {dance} --anew` to crawl from nothing"
         )
 
 
-def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Crawl | None:
-    """Crawl until there is enough; None when there was enough before."""
+def _run(dance: str, entry: Dance, params: CrawlParams, ledger: Ledger) -> Crawl | None:
+    """Crawl until there are enough images; return None if there were enough before."""
     if len(ledger.stored) >= params.max_images:
         return None
-    streams = make_streams(dance, chosen, params)
+    streams = [
+        Stream(engine, query)
+        for engine in engines_for(dance, entry, params)
+        for query in engine.queries(entry)
+    ]
     with Progress(f"crawl {dance}", params.max_images) as progress, PoliteSession(params) as polite:
         progress.advance(len(ledger.stored))
         crawl = Crawl(
@@ -109,7 +131,7 @@ def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Craw
             polite.session,
             wanted=params.max_images,
             threads=params.threads,
-            rules=rules_of(params),
+            rules=Rules.from_params(params),
             limits=polite.limits,
             politeness=polite.politeness,
             engine_politeness=polite.engine_politeness,
@@ -120,43 +142,8 @@ def _run(dance: str, chosen: Dance, params: CrawlParams, ledger: Ledger) -> Craw
     return crawl
 
 
-def rules_of(params: CrawlParams) -> Rules:
-    """Return what the params want of a picture."""
-    return Rules(
-        min_side=params.min_side,
-        max_pixels=params.max_pixels,
-        max_bytes=params.max_bytes,
-        licences=frozenset(params.licences),
-        robots=params.robots,
-        opt_out=params.opt_out,
-    )
-
-
-def make_streams(dance: str, chosen: Dance, params: CrawlParams) -> list[Stream]:
-    """Return every query to every engine of a dance. Raises PipelineError for what is not set."""
-    streams = []
-    for name in dict.fromkeys(chosen.engines or params.engines):
-        if name == "urls":
-            if chosen.urls is None:
-                raise PipelineError(f"params.yaml: dances.{dance}.urls: missing, for engine urls")
-            streams.append(Stream(UrlList(), chosen.urls))
-            continue
-        home = params.engine_url and params.engine_url.rstrip("/")
-        engine: Engine
-        if name == "bing":
-            engine = Bing(home, params.filters)
-        elif name == "openverse":
-            engine = Openverse(home, params.licences)
-        elif name == "wikimedia":
-            engine = Wikimedia(home)
-        else:
-            engine = Flickr(home)
-        streams += [Stream(engine, query) for query in chosen.queries]
-    return streams
-
-
-def _note(progress: Progress) -> Any:
-    """Return what shows an attempt's end; threads share it."""
+def _note(progress: Progress) -> Callable[[Attempt], None]:
+    """Return a function that shows an attempt's outcome in `progress`; threads share it."""
     refused: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -169,44 +156,52 @@ def _note(progress: Progress) -> Any:
     return note
 
 
-def top(reasons: dict[str, int], count: int = 3) -> str:
+def top(reasons: Mapping[str, int], count: int = 3) -> str:
     """Return the most frequent reasons as text: "http-404 20, too-small 10, ..."."""
     named = [f"{reason} {number}" for reason, number in Counter(reasons).most_common(count)]
     return ", ".join([*named, "..."] if len(reasons) > count else named)
 
 
-def last_line(dance: str, result: dict[str, Any], seconds: float) -> str:
-    """Return a crawl's last line: asked, stored, refused by the top three reasons, seconds."""
+def last_line(dance: str, result: Mapping[str, Any], seconds: float) -> str:
+    """Return a crawl's last line: images stored, URLs refused by the top three reasons, seconds."""
     refused = sum(result["refused"].values())
     why = f" ({top(result['refused'])})" if refused else ""
     return (
-        f"{dance}: asked {result['asked']}, stored {result['stored']}, "
-        f"refused {refused}{why}, {seconds:.1f} s"
+        f"{dance}: {result['stored']} images stored, {result['asked']} wanted; "
+        f"{refused} URLs refused{why}; {seconds:.1f} s"
     )
 
 
-def judge(dance: str, crawl: Crawl, params: CrawlParams) -> None:
-    """Say what went wrong with the engines; raise PipelineError when that left too few pictures."""
+def check_outcome(dance: str, crawl: Crawl, params: CrawlParams) -> None:
+    """Warn about engines that failed; raise PipelineError if there are too few images."""
     stored = len(crawl.ledger.stored)
-    troubles = [f"{stream.engine.name}: {trouble}" for stream, trouble in crawl.troubles]
+    errors = dict.fromkeys(f"{stream.engine.name}: {error}" for stream, error in crawl.errors)
     if stored >= params.min_images:
-        for line in dict.fromkeys(troubles):
+        for line in errors:
             click.echo(f"warning: {line}", err=True)
         return
-    kinds = {trouble.kind for _, trouble in crawl.troubles}
+    kinds = {error.kind for _, error in crawl.errors}
     code = TOO_FEW
     if not crawl.found:
         codes = {"blocked": BLOCKED, "changed": CHANGED, "unreachable": UNREACHABLE}
         code = next((code for kind, code in codes.items() if kind in kinds), NO_RESULTS)
-    what = "; ".join(dict.fromkeys(troubles)) or "the engines have no more results"
+    failed = {stream.engine.name for stream, _ in crawl.errors}
+    empty = [
+        f"{stream.engine.name}: no results for {stream.query!r} ({stream.engine.no_results})"
+        for stream in crawl.streams
+        if not crawl.found and stream.engine.name not in failed
+    ]
+    why = "; ".join([*errors, *empty]) or f"the engines have no more than {crawl.found} results"
     raise PipelineError(
-        f"{dance}: {stored} pictures, fewer than crawl.min_images {params.min_images}: {what}", code
+        f"{dance}: {stored} images stored, but crawl.min_images is {params.min_images}: {why}; "
+        f"{ADVICE[code]}",
+        code,
     )
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an orderly end with a line and their exit code."""
+def _orderly_end() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into an error line with an exit code of its own."""
 
     def terminate(*_: object) -> None:
         raise _TerminatedError
@@ -217,11 +212,11 @@ def _terminable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise PipelineError(
-            "interrupted; what is stored stays, run again to go on", INTERRUPTED
+            "interrupted; stored images are kept, run again to continue", INTERRUPTED
         ) from None
     except _TerminatedError:
         raise PipelineError(
-            "terminated; what is stored stays, run again to go on", TERMINATED
+            "terminated; stored images are kept, run again to continue", TERMINATED
         ) from None
     finally:
         if is_main:
@@ -229,4 +224,4 @@ def _terminable() -> Iterator[None]:
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM came."""
+    """SIGTERM was received."""

@@ -177,8 +177,9 @@ def web(
 def kalai(urls: Sequence[str], threads: int, folder: Path, **changes: Any) -> dict[str, Any]:
     """Crawl a list with the stage's own parts, all checks on; return its report."""
     from pipeline.core.params import Crawl as Params
-    from pipeline.crawl.crawler import Crawl, Rules
-    from pipeline.crawl.engines import UrlList
+    from pipeline.crawl.crawler import Crawl
+    from pipeline.crawl.engines.urls import UrlList
+    from pipeline.crawl.rules import Rules
     from pipeline.crawl.search import Stream
     from pipeline.dataset.ledger import Ledger
     from pipeline.http.polite_session import PoliteSession
