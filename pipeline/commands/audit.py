@@ -28,6 +28,7 @@ from pipeline.dataset.split_table import OUT, read_split
 from pipeline.dataset.tables import damaged
 from pipeline.dedupe.edges import edges_of
 from pipeline.dedupe.hash_cache import BOTH, hash_files
+from pipeline.report.wording import counts
 from pipeline.split.groups import origins_of
 from pipeline.split.leaks import Audit, residual_method
 
@@ -215,14 +216,13 @@ def as_text(report: dict[str, Any]) -> str:
         "  ".join(cell.rjust(room) for cell, room in zip(row, width, strict=True))
         for row in (header, *rows)
     ]
-    unreadable = ", ".join(f"{reason} {count}" for reason, count in report["unreadable"].items())
     return "\n".join(
         [
             f"Share of held-out images with a match in {train['part']} ({train['pictures']} "
             "images); lower is better:",
             *lines,
             f"limits: {report['residual_method']}",
-            *([f"unreadable files: {unreadable}"] if unreadable else []),
+            f"unreadable files: {counts(report['unreadable'])}",
         ]
     )
 

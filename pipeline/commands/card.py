@@ -1,100 +1,135 @@
-"""The card of a dataset: what is in it, where it came from and how far it can be trusted."""
+"""`kalai card`: write a dataset card and a contact sheet."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from pathlib import Path
 
 import click
-import pandas as pd
-import pyarrow.parquet as pq
 
 from pipeline.charts.contact_sheet import draw_sheet, pick
 from pipeline.charts.fonts import drawable
 from pipeline.commands.card_markdown import Facts, card
-from pipeline.core.errors import PipelineError, Stage
-from pipeline.core.files import read_json, write_text
-from pipeline.dataset.paths import dataset_folder, reports_folder
+from pipeline.core.errors import Stage
+from pipeline.core.files import write_text
+from pipeline.dataset.columns import (
+    CONTENT_ID,
+    ENGINE,
+    GROUP,
+    LABEL,
+    LABEL_NAME,
+    LICENCE,
+    LICENCE_URL,
+    ORIGINAL_FORMAT,
+    PAGE_URL,
+    PART,
+    ROMANISED,
+    SAMPLE_ID,
+    SOURCE_URL,
+    STATUS,
+)
+from pipeline.dataset.dedupe_result import KEEP, read_marks, read_policy
+from pipeline.dataset.labels import class_names
+from pipeline.dataset.paths import (
+    dedupe_path,
+    rejected_path,
+    report_path,
+    reports_folder,
+    sheet_path,
+    split_path,
+)
+from pipeline.dataset.rejected import read_rejected
+from pipeline.dataset.reports import read_report
 from pipeline.dataset.samples import read_samples
+from pipeline.dataset.split_table import OUT, read_split
 from pipeline.dataset.stored_images import read_images
 
-PICTURES = 64  # on a sheet; with more classes, one of each
+IMAGES = 64  # on a sheet; with more classes, one of each
 CLASSES = 256  # on a sheet
 COLUMNS = (
-    "sample_id",
-    "content_id",
-    "label",
-    "label_name",
-    "romanised",
-    "group",
-    "original_format",
-    "source_url",
-    "page_url",
-    "engine",
-    "licence",
-    "licence_url",
+    SAMPLE_ID,
+    CONTENT_ID,
+    LABEL,
+    LABEL_NAME,
+    ROMANISED,
+    GROUP,
+    ORIGINAL_FORMAT,
+    SOURCE_URL,
+    PAGE_URL,
+    ENGINE,
+    LICENCE,
+    LICENCE_URL,
 )
 
 
 def read_facts(dataset: str) -> Facts:
-    """Read what the stages have left so far. Raises PipelineError when there are no samples."""
-    folder, policy = dataset_folder(dataset), None
-    samples = read_samples(dataset, COLUMNS).to_pandas().astype(object)
-    samples = samples.where(samples.notna(), None).set_index("sample_id", drop=False)
-    samples["part"] = samples["status"] = None
-    if (folder / "split.csv").exists():
-        split = pd.read_csv(folder / "split.csv", dtype=str, keep_default_na=False)
-        split = split.set_index("sample_id").reindex(samples.index)
-        samples["part"] = split["part"]
-        called = samples.groupby("label")[["label_name", "romanised"]].first().to_dict()
-        samples["label"] = split["label"].fillna(samples["label"])  # as people decided
-        for name, by_label in called.items():
-            samples[name] = [by_label[label] for label in samples["label"]]
-    if (folder / "dedupe.parquet").exists():
-        marks = pq.read_table(folder / "dedupe.parquet", columns=["sample_id", "status"])
-        policy = json.loads(marks.schema.metadata[b"policy"])
-        samples["status"] = marks.to_pandas().set_index("sample_id")["status"]
+    """Return what the stages have written so far.
+
+    Raises PipelineError if there are no samples or a file is damaged.
+    """
+    table = read_samples(dataset, COLUMNS)
+    samples = table.to_pandas().astype(object)
+    samples = samples.where(samples.notna(), None).set_index(SAMPLE_ID, drop=False)
+    samples[PART] = samples[STATUS] = None
+    if split_path(dataset).exists():
+        rows = {row.sample_id: row for row in read_split(dataset)}
+        found = [rows.get(sample_id) for sample_id in samples.index]
+        samples[PART] = [row and row.part for row in found]
+        samples[LABEL] = [  # split.csv has the labels after people's decisions
+            row.label if row else label for row, label in zip(found, samples[LABEL], strict=True)
+        ]
+    policy = None
+    if dedupe_path(dataset).exists():
+        policy = read_policy(dataset)
+        marks = read_marks(dataset, [SAMPLE_ID, STATUS])
+        samples[STATUS] = marks.to_pandas().set_index(SAMPLE_ID)[STATUS]
     rejected: Counter[str] = Counter()
-    if (folder / "rejected.csv").exists():
-        with (folder / "rejected.csv").open(encoding="utf-8", newline="") as file:
-            rejected.update(row["reason"] for row in csv.DictReader(file))
-    reports = [reports_folder(dataset) / f"{stage}.json" for stage in ("dedupe", "split")]
-    dedupe, parts = (read_json(path) if path.exists() else None for path in reports)
-    return Facts(dataset, samples, rejected, policy, dedupe, parts)
+    if rejected_path(dataset).exists():
+        rejected.update(row.reason for row in read_rejected(dataset))
+    dedupe, split = (read_report(report_path(dataset, stage)) for stage in ("dedupe", "split"))
+    return Facts(dataset, samples, class_names(table), rejected, policy, dedupe, split)
 
 
 def chosen(facts: Facts, per_class: int | None) -> dict[str, list[str]]:
-    """Return sample ids for the sheet by caption: of those in use, by content id, so by chance."""
+    """Return sample ids in use by caption, a random choice: the first content ids of each class."""
     samples = facts.samples
-    in_use = samples[(samples["status"].fillna("keep") == "keep") & (samples["part"] != "out")]
-    in_use = in_use[in_use["label"].isin(sorted(in_use["label"].unique())[:CLASSES])]
-    labels = in_use["label"].nunique()
-    count = min(8, max(1, PICTURES // max(1, labels))) if per_class is None else per_class
-    names = in_use.drop_duplicates("label").set_index("label")[["label_name", "romanised"]]
-    rows = in_use[["label", "content_id", "sample_id"]].itertuples(index=False, name=None)
+    in_use = samples[(samples[STATUS].fillna(KEEP) == KEEP) & (samples[PART] != OUT)]
+    in_use = in_use[in_use[LABEL].isin(sorted(in_use[LABEL].unique())[:CLASSES])]
+    labels = in_use[LABEL].nunique()
+    count = min(8, max(1, IMAGES // max(1, labels))) if per_class is None else per_class
+    rows = in_use[[LABEL, CONTENT_ID, SAMPLE_ID]].itertuples(index=False, name=None)
     found = {}
     for number, (label, ids) in enumerate(pick(rows, count).items(), start=1):
-        words = [drawable(label) or f"class {number}", *map(drawable, names.loc[label])]
+        known = facts.names[label]
+        words = [
+            drawable(label) or f"class {number}",
+            drawable(known.name),
+            drawable(known.romanised),
+        ]
         found[" ".join(dict.fromkeys(filter(None, words)))] = ids
     return found
 
 
 @click.command(cls=Stage)
 @click.argument("dataset")
-@click.option("--pictures", type=click.IntRange(0, 64), help="Of each class on the sheet; 0: none.")
+@click.option(
+    "--pictures",
+    "per_class",
+    type=click.IntRange(0, 64),
+    metavar="N",
+    help="Images of each class on the sheet; 0 draws no sheet.",
+)
 @click.option(
     "--to",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write README.md and card.png there, ready to be published with samples.parquet.",
+    help="Write README.md and card.png there, to be published with samples.parquet.",
 )
-def main(dataset: str, pictures: int | None, folder: Path | None) -> None:
-    """Write a dataset's card: counts, sources, licences, duplicates, splits and leaks.
+def main(dataset: str, per_class: int | None, folder: Path | None) -> None:
+    """Write a dataset card: counts, sources, licences, duplicates, split and leaks.
 
-    It goes to data/DATASET/reports/card.md, in the form of the Hugging Face hub; a sheet of its
-    pictures to data/DATASET/card.png, which git leaves alone: the pictures are other people's.
+    The card is data/DATASET/reports/card.md, in the format of the Hugging Face hub. A contact sheet
+    is data/DATASET/card.png, which git ignores: the images belong to their makers.
 
     \b
     Examples:
@@ -102,19 +137,15 @@ def main(dataset: str, pictures: int | None, folder: Path | None) -> None:
       kalai card dances --to published
     """
     page = folder / "README.md" if folder else reports_folder(dataset) / "card.md"
-    sheet = (folder or dataset_folder(dataset)) / "card.png"
-    is_drawn = pictures != 0
-    link = None if not is_drawn else "card.png" if folder else "../card.png"
-    try:
-        facts = read_facts(dataset)
-        text = card(facts, link)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise PipelineError(
-            f"{dataset_folder(dataset)}: damaged or of another version ({error!r}); run `dvc repro`"
-        ) from error
+    sheet = sheet_path(dataset, "card")
+    sheet = folder / sheet.name if folder else sheet
+    is_drawn = per_class != 0
+    link = None if not is_drawn else sheet.name if folder else f"../{sheet.name}"
+    facts = read_facts(dataset)
+    text = card(facts, link)
     if is_drawn:
-        ids = chosen(facts, pictures)
-        images = read_images(dataset, [name for row in ids.values() for name in row])
-        draw_sheet(sheet, {text: [images[name] for name in row] for text, row in ids.items()})
+        ids = chosen(facts, per_class)
+        images = read_images(dataset, [sample_id for row in ids.values() for sample_id in row])
+        draw_sheet(sheet, {words: [images[name] for name in row] for words, row in ids.items()})
     write_text(page, text)
     click.echo(f"{page}" + (f" and {sheet}" if is_drawn else ""))

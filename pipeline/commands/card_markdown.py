@@ -1,4 +1,4 @@
-"""A dataset card in Markdown: a section for each thing that a user should know."""
+"""A dataset card in Markdown: front matter for the Hugging Face hub, then one section per topic."""
 
 from __future__ import annotations
 
@@ -6,205 +6,231 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pandas as pd
 import yaml
 
-from pipeline.commands.credits import escaped
+from pipeline.commands.markdown import escaped, table
+from pipeline.core.params import Dedupe
+from pipeline.dataset.columns import (
+    ENGINE,
+    GROUP,
+    LABEL,
+    LICENCE,
+    LICENCE_URL,
+    ORIGINAL_FORMAT,
+    PAGE_URL,
+    PART,
+    SOURCE_URL,
+    STATUS,
+)
+from pipeline.dataset.dedupe_result import KEEP, LABEL_CONFLICT
+from pipeline.dataset.labels import ClassNames
+from pipeline.dataset.paths import report_path, samples_path
+from pipeline.dataset.reports import reading
+from pipeline.dataset.split_table import OUT, PARTS
+from pipeline.report.wording import (
+    SETS,
+    counts,
+    leak_name,
+    mean_and_sd,
+    method_line,
+    unknown_licences,
+)
 
-PARTS = ("train", "valid", "test", "out")
-SHOWN = 10  # lines of a table that could have thousands
-LEAKS = {  # keys of the audit in split.json -> what they are
-    "same_bytes": "the same bytes",
-    "near_duplicate": "a near duplicate",
-    "mirrored": "its mirror image",
-    "crop": "a crop of it, or what it is a crop of",
-    "same_group": "a picture of the same group",
-    "perhaps": "perhaps a near duplicate",
-}
+SHOWN = 10  # rows of a table that could have thousands
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a dataset; what has not been computed yet is None.
+    """What is known about a dataset; None or an empty column if a stage has not run yet.
 
-    `samples` has the columns of `card.COLUMNS`, `part` of the split and `status` of dedupe.
+    `samples` has the columns of `card.COLUMNS`, `part` of split.csv and `status` of dedupe.parquet.
     """
 
     dataset: str
     samples: pd.DataFrame
+    names: ClassNames
     rejected: Counter[str]
-    policy: Mapping[str, Any] | None  # by which duplicates were found
+    policy: Dedupe | None  # params that the duplicates were found with
     dedupe: Mapping[str, Any] | None  # reports
     split: Mapping[str, Any] | None
 
 
+class Section(NamedTuple):
+    """A section of the card; `stage` wrote the report that it reads."""
+
+    heading: str
+    lines: Callable[[Facts], Iterable[str]]
+    stage: str | None = None
+
+
 def card(facts: Facts, sheet: str | None) -> str:
-    """Return the card in Markdown, the hub's YAML before it; `sheet` is where the pictures lie."""
+    """Return the card in Markdown; `sheet` is the address of the contact sheet.
+
+    Raises PipelineError if a report is damaged.
+    """
     samples = facts.samples
     title = facts.dataset.replace("_", " ").replace("-", " ").title()
-    lines = ["---", front_matter(title, samples).strip(), "---", "", f"# {title}", ""]
-    lines += [f"{len(samples)} pictures of {samples['label'].nunique()} classes.", ""]
+    lines = [
+        "---",
+        front_matter(facts.dataset, title, samples).strip(),
+        "---",
+        "",
+        f"# {title}",
+        "",
+    ]
+    lines += [f"{len(samples)} images of {samples[LABEL].nunique()} classes.", ""]
     if sheet is not None:
-        lines += [f"![Pictures of each class]({sheet})", ""]
-    sections: dict[str, Callable[[Facts], Iterable[str]]] = {
-        "Classes": classes,
-        "Sources": sources,
-        "Licences": licences,
-        "Duplicates": duplicates,
-        "Splits": splits,
-        "Leak audit": leaks,
-    }
-    for heading, section in sections.items():
-        lines += [f"## {heading}", "", *section(facts), ""]
+        lines += [f"![Images of each class]({sheet})", ""]
+    for section in SECTIONS:
+        lines += [f"## {section.heading}", ""]
+        if section.stage is None:
+            lines += section.lines(facts)
+        else:
+            with reading(report_path(facts.dataset, section.stage)):
+                lines += section.lines(facts)
+        lines.append("")
     return "\n".join(lines)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """Yield the lines of a table in Markdown."""
-    yield f"| {' | '.join(header)} |"
-    yield f"|{' --- |' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(escaped(str(value)) for value in row)} |"
-
-
 def counted(what: str, values: pd.Series[Any]) -> Iterator[str]:
-    """Yield a table of the most common values, one line for all the others."""
+    """Yield a table of the most frequent values; one row sums up all others."""
     counts = values.fillna("unknown").value_counts()
     counts = counts.sort_index(kind="stable").sort_values(ascending=False, kind="stable")
     rows: list[tuple[object, object]] = list(counts.head(SHOWN).items())
     if len(counts) > SHOWN:
         rows.append((f"{len(counts) - SHOWN} others", counts.iloc[SHOWN:].sum()))
-    yield from table((what, "pictures"), rows)
+    yield from table((what, "images"), rows)
 
 
 def classes(facts: Facts) -> Iterator[str]:
-    """Yield how many samples each class has, kept of its duplicates and in each part."""
+    """Yield a table of the samples of each class: all, kept by dedupe, and in each part."""
     samples = facts.samples
-    columns = [("samples", samples["label"].notna())]
-    if samples["status"].notna().any():
-        columns.append(("kept", samples["status"] == "keep"))
-    if samples["part"].notna().any():
-        columns += [(part, samples["part"] == part) for part in PARTS]
-    sums = [column.groupby(samples["label"]).sum() for _, column in columns]
-    names = samples.groupby("label")["label_name"].first()
-    romanised = samples.groupby("label")["romanised"].first()
-    rows = [
-        (
-            label,
-            f"{names[label]} ({romanised[label]})" if pd.notna(romanised[label]) else names[label],
-            *(int(of_label[label]) for of_label in sums),
-        )
-        for label in sums[0].index
-    ]
+    columns = [("samples", samples[LABEL].notna())]
+    if samples[STATUS].notna().any():
+        columns.append(("kept", samples[STATUS] == KEEP))
+    if samples[PART].notna().any():
+        columns += [(part, samples[PART] == part) for part in (*PARTS, OUT)]
+    sums = [column.groupby(samples[LABEL]).sum() for _, column in columns]
+    rows = []
+    for label in sums[0].index:
+        known = facts.names[label]
+        name = known.name if known.romanised is None else f"{known.name} ({known.romanised})"
+        rows.append((label, name, *(int(of_label[label]) for of_label in sums)))
     total = ("all", "", *(int(of_label.sum()) for of_label in sums))
     yield from table(("label", "name", *(name for name, _ in columns)), [*rows, total])
 
 
 def sources(facts: Facts) -> Iterator[str]:
-    """Yield where the pictures were found, what they were, and what was not taken in."""
+    """Yield tables of hosts, search engines, file formats and rejected files."""
     samples = facts.samples
-    pages = samples["page_url"].fillna(samples["source_url"]).dropna()
+    pages = samples[PAGE_URL].fillna(samples[SOURCE_URL]).dropna()
     if len(pages):
         hosts = pages.map(lambda url: urlsplit(url).hostname or "unknown")
         yield from counted("host", hosts)
         yield ""
-    if samples["engine"].notna().any():
-        yield from counted("found by", samples["engine"])
+    if samples[ENGINE].notna().any():
+        yield from counted("search engine", samples[ENGINE])
         yield ""
-    if samples["group"].notna().any():
-        known, groups = samples["group"].notna().sum(), samples["group"].nunique()
-        yield f"{known} of {len(samples)} pictures are of {groups} known groups (writers, makers)."
+    if samples[GROUP].notna().any():
+        known, groups = samples[GROUP].notna().sum(), samples[GROUP].nunique()
+        yield (
+            f"{known} of {len(samples)} images have a known group (writer or maker); "
+            f"there are {groups} groups."
+        )
         yield ""
-    yield from counted("original format", samples["original_format"])
+    yield from counted("original format", samples[ORIGINAL_FORMAT])
     yield ""
     if facts.rejected:
         reasons = sorted(facts.rejected.items(), key=lambda pair: (-pair[1], pair[0]))
-        yield f"Not taken in: {facts.rejected.total()}, each a line in `rejected.csv`."
+        yield f"Rejected files: {facts.rejected.total()}, listed in `rejected.csv`."
         yield ""
-        yield from table(("reason", "items"), reasons)
+        yield from table(("reason", "files"), reasons)
     else:
-        yield "Nothing was rejected."
+        yield "Rejected files: none."
 
 
 def licences(facts: Facts) -> Iterator[str]:
-    """Yield under what the pictures may be used."""
-    yield from counted("licence", facts.samples["licence"])
-    if unknown := int(facts.samples["licence"].isna().sum()):
+    """Yield a table of the licences."""
+    yield from counted("licence", facts.samples[LICENCE])
+    if unknown := int(facts.samples[LICENCE].isna().sum()):
         yield ""
-        yield (
-            f"Of {unknown} pictures the licence is unknown: they may be looked at here, and not "
-            "be published without asking who made them."
-        )
+        yield unknown_licences(unknown)
 
 
 def duplicates(facts: Facts) -> Iterator[str]:
-    """Yield what is the same as something else, and by what rule."""
+    """Yield how duplicates were found and how many samples were left out."""
     if facts.dedupe is None or facts.policy is None:
-        yield "Not looked for yet."
+        yield "Duplicates have not been searched yet."
         return
     report, policy = facts.dedupe, facts.policy
-    rule = "the same bytes"
-    if policy["method"] != "exact":
-        rule = (
-            f"perceptual hashes of 64 bits, removed within {policy['remove_within']} of a keeper, "
-            f"kept in one part within {policy['group_within']}, for a person to judge within "
-            f"{policy['review_within']}"
+    yield f"{report['kept']} of {report['samples']} samples are kept."
+    if policy.method == "exact":
+        yield "Duplicates are images with identical bytes."
+    else:
+        yield (
+            "Duplicates are found by 64-bit perceptual hashes. An image is removed if it differs "
+            f"from a kept one in at most {policy.remove_within} bits. Images stay in one part if "
+            f"they differ in at most {policy.group_within}. A person reviews pairs up to "
+            f"{policy.review_within}."
         )
-    yield f"{report['kept']} of {report['samples']} samples are kept. Found by {rule}."
     yield ""
-    conflicts = report["conflicts"]
-    rows = [(reason, count) for reason, count in report["removed"].items()]
-    rows.append(("label-conflict", conflicts["samples"]))
-    yield from table(("out because of", "samples"), rows)
+    rows = [*report["removed"].items(), (LABEL_CONFLICT, report["conflicts"]["samples"])]
+    yield from table(("left out because", "samples"), rows)
 
 
 def splits(facts: Facts) -> Iterator[str]:
-    """Yield the parts and how they were chosen."""
+    """Yield the method of the split and a table of its parts."""
     if facts.split is None:
-        yield "Not split yet."
+        yield "The dataset has not been split yet."
         return
     report = facts.split
-    together = "by chance alone" if report["method"] == "random" else "no group is in two parts"
-    yield f"Method: {report['method']}, {together}. `split.csv` has the part of each sample."
+    yield f"{method_line(report['method'])} `split.csv` has the part of each sample."
     yield ""
     names = ("samples", "share", "groups", "classes", "smallest_class")
     rows = [
-        (part, *(percent(about[name]) if name == "share" else about[name] for name in names))
-        for part, about in report["parts"].items()
+        (part, *(f"{of[name]:.1%}" if name == "share" else of[name] for name in names))
+        for part, of in report["parts"].items()
     ]
     yield from table(("part", *(name.replace("_", " ") for name in names)), rows)
     if report["out"]:
         yield ""
-        yield f"Out: {', '.join(f'{why} {count}' for why, count in report['out'].items())}."
+        yield f"Left out: {counts(report['out'])}."
 
 
 def leaks(facts: Facts) -> Iterator[str]:
-    """Yield what of validation and test was seen in training, by a plain split and by this one."""
+    """Yield the share of held-out images with a match in the training set, by kind of match."""
     if facts.split is None:
-        yield "Not audited yet."
+        yield "The split has not been audited yet."
         return
-    before, after = facts.split["leak"]["before"], facts.split["leak"]["after"]
+    leak = facts.split["leak"]
+    before, after = leak["before"], leak["after"]
     rows = [
         (
-            LEAKS.get(name, name.replace("_", " ")),
-            f"{percent(before[name]['mean'])} ± {100 * before[name]['sd']:.1f}",
-            *(percent(part[name]) for part in after.values()),
+            leak_name(key),
+            mean_and_sd(before[key]),
+            *(f"{part[key]:.1%}" for part in after.values()),
         )
-        for name in before
+        for key in before
     ]
-    yield "The share of pictures that have in train:"
+    yield "Share of held-out images for which the training set holds a match (lower is better):"
     yield ""
-    yield from table(("", "before, in a random split", *(f"now, {part}" for part in after)), rows)
+    yield from table(("match", "random splits", *(SETS.get(part, part) for part in after)), rows)
     yield ""
-    yield f"What remains: {escaped(facts.split['leak']['residual_method'])}."
+    yield f"Limits: {escaped(leak['residual_method'])}."
 
 
-def percent(share: float) -> str:
-    """Return a share as people read it."""
-    return f"{100 * share:.1f}%"
+SECTIONS: Sequence[Section] = (
+    Section("Classes", classes),
+    Section("Sources", sources),
+    Section("Licences", licences),
+    Section("Duplicates", duplicates, "dedupe"),
+    Section("Splits", splits, "split"),
+    Section("Leak audit", leaks, "split"),
+)
 
 
 HUB_LICENCES = {  # https://huggingface.co/docs/hub/repositories-licenses, of Creative Commons
@@ -218,9 +244,9 @@ HUB_LICENCES = {  # https://huggingface.co/docs/hub/repositories-licenses, of Cr
 }
 
 
-def front_matter(title: str, samples: pd.DataFrame) -> str:
-    """Return what the hub reads: licence, size, task, and where the samples are."""
-    pairs = samples[["licence", "licence_url"]].drop_duplicates().itertuples(index=False)
+def front_matter(dataset: str, title: str, samples: pd.DataFrame) -> str:
+    """Return the YAML that the hub reads: licence, size, task, and the file of samples."""
+    pairs = samples[[LICENCE, LICENCE_URL]].drop_duplicates().itertuples(index=False)
     licences = {
         hub_licence(*(None if pd.isna(value) else value for value in pair)) for pair in pairs
     }
@@ -232,7 +258,7 @@ def front_matter(title: str, samples: pd.DataFrame) -> str:
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": "samples", "path": "samples.parquet"}],
+                "data_files": [{"split": "samples", "path": samples_path(dataset).name}],
             }
         ],
     }
@@ -240,7 +266,7 @@ def front_matter(title: str, samples: pd.DataFrame) -> str:
 
 
 def hub_licence(name: str | None, url: str | None) -> str:
-    """Return a licence as the hub calls it: "cc-by-4.0", "unknown", "other" for what it has not."""
+    """Return the hub's identifier of a licence, such as "cc-by-4.0"; "other" if it has none."""
     if name is None and url is None:
         return "unknown"
     text = re.sub(r"[\s_]+", "-", (name or "").strip().lower())
@@ -256,7 +282,7 @@ def hub_licence(name: str | None, url: str | None) -> str:
 
 
 def size_category(count: int) -> str:
-    """Return the hub's word for a number of samples."""
+    """Return the hub's size category for a number of samples."""
     names = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
     for power, (low, high) in enumerate(zip(("", *names[:-1]), names, strict=True), start=3):
         if count < 10**power:

@@ -1,4 +1,4 @@
-"""`kalai lookalikes`: draw the pairs that dedupe joined, side by side."""
+"""`kalai lookalikes`: draw duplicates and possible duplicates side by side."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from pipeline.dataset.paths import cache_folder
 
 @click.command(cls=Stage)
 @click.argument("dataset")
-@click.option("--most", default=4, show_default=True, help="Sheets of each kind.")
-@click.option("--to", "target", type=click.Path(path_type=Path), help="Another folder.")
+@click.option(
+    "--most", default=4, show_default=True, metavar="N", help="Sheets of each kind at most."
+)
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(path_type=Path),
+    help="Write here. [default: data/DATASET/cache/sheets]",
+)
 def main(dataset: str, most: int, target: Path | None) -> None:
-    """Draw what dedupe removed and asks about, side by side.
+    """Draw duplicates and possible duplicates side by side.
 
-    The sheets hold other people's photos: they go to the dataset's cache, which git ignores.
+    Each sheet shows pairs of one kind: removed near-duplicates, label conflicts, pairs to review,
+    mirror images and crops. The images belong to their makers, so git ignores the folder.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`kalai unipen`: what pen files hold, for people and as JSON, and drawn."""
+"""`kalai unipen`: print the contents of UNIPEN files as text or JSON, and draw them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipeline.core.files import replacing
 from pipeline.images.bitmap import Bitmap, encode_tiff
 
 CM_PER_INCH = 2.54
-FIT = MAX_SIDE // 2  # pixels; where no resolution was asked for, no side becomes longer
+FIT = MAX_SIDE // 2  # pixels; the longest side of a drawing if --dpi is not given
 
 
 class _Folders(Mapping[str, bytes]):
-    """The files below a few folders, by the folder's name here and the path in it."""
+    """The files below named folders; a key is the folder's name and the path in it."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self._folders = {name: folder.resolve() for name, folder in folders.items()}
@@ -45,7 +45,7 @@ class _Folders(Mapping[str, bytes]):
         return _read(path)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(())  # they are asked for by name, never listed
+        return iter(())  # files are read by name, never listed
 
     def __len__(self) -> int:
         return 0
@@ -53,17 +53,17 @@ class _Folders(Mapping[str, bytes]):
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)  # which parse refuses
-    if b"\0" in data:  # in no text, and in every tar and picture
-        raise Rejected("corrupt", "not a text; of an archive, give the pen files in it")
+        data = file.read(MAX_BYTES + 1)  # `parse` rejects files that are too large
+    if b"\0" in data:  # never in text, always in tar archives and images
+        raise Rejected("corrupt", "not a text file; extract an archive and pass the pen files")
     return data
 
 
 def read_pen_file(path: Path, include: Path | None = None) -> PenFile:
-    """Read a pen file of the disk; what it includes is looked for below `include`, and beside it.
+    """Read a pen file; its .INCLUDE lines refer to files beside it or below `include`.
 
-    Without `include`, a folder of this name beside one of the file's parents is taken: so UNIPEN
-    archives are laid out. Raises Rejected as `parse` does.
+    By default, `include` is the nearest folder of this name beside a parent folder, which is the
+    layout of UNIPEN archives. Raises Rejected as `parse` does.
     """
     beside = (parent / "include" for parent in path.resolve().parents)
     root = include or next((folder for folder in beside if folder.is_dir()), None)
@@ -72,7 +72,7 @@ def read_pen_file(path: Path, include: Path | None = None) -> PenFile:
 
 
 def describe(pen: PenFile) -> dict[str, Any]:
-    """Return all that a pen file holds in the types of JSON."""
+    """Return the contents of a pen file as JSON types."""
     strokes = pen.strokes
     points = np.concatenate(strokes) if strokes else np.empty((0, 2))
     low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (None, None)
@@ -98,13 +98,13 @@ def _segment(pen: PenFile, segment: Segment) -> dict[str, Any]:
         "label": segment.label,
         "quality": segment.quality,
         "set": segment.set,
-        "strokes": None if ink is None else len(ink),  # null: it names what is not there
+        "strokes": None if ink is None else len(ink),  # null: it refers to missing strokes
         "points": None if ink is None else sum(map(len, ink)),
     }
 
 
 def _plain(values: Any) -> Any:
-    """Return an array as lists, whole numbers as such."""
+    """Return an array as lists; whole numbers become integers."""
     if isinstance(values, np.ndarray):
         return [_plain(value) for value in values.tolist()]
     if isinstance(values, list):
@@ -113,20 +113,21 @@ def _plain(values: Any) -> Any:
 
 
 def summary(held: Mapping[str, Any], most_segments: int) -> Iterator[str]:
-    """Give the lines that tell people what `describe` found."""
-    empty = f", {held['empty']} of them empty" if held["empty"] else ""
+    """Yield the result of `describe` as lines of text."""
+    empty = f", {held['empty']} empty" if held["empty"] else ""
     yield _ink(len(held["strokes"]), held["points"])
-    yield f"pen down {held['pen_down']} times, up {held['pen_up']} times{empty}"
+    yield f"{held['pen_down']} pen-down and {held['pen_up']} pen-up streams{empty}"
     per_inch, extent = held["points_per_inch"], held["extent"]
     if extent is not None:
         sides = [high - low for low, high in zip(*extent, strict=True)]
         size = f"{sides[0]:g} x {sides[1]:g} points"
         if per_inch:
             cm = [side / per * CM_PER_INCH for side, per in zip(sides, per_inch, strict=True)]
-            size += f", {cm[0]:.2f} x {cm[1]:.2f} cm at {per_inch[0]:g} x {per_inch[1]:g} an inch"
-        yield f"{size}; each is {' or '.join(held['columns'])}"
+            size += f", {cm[0]:.2f} x {cm[1]:.2f} cm"
+            size += f" at {per_inch[0]:g} x {per_inch[1]:g} points per inch"
+        yield f"{size}; columns: {' or '.join(held['columns'])}"
     if held["missing_includes"]:
-        yield f"{held['missing_includes']} included files were not found"
+        yield f"{held['missing_includes']} included files not found"
     for name, values in held["header"].items():
         yield f"{name}: {', '.join(values)}"
     segments = held["segments"]
@@ -134,28 +135,32 @@ def summary(held: Mapping[str, Any], most_segments: int) -> Iterator[str]:
         label = "" if segment["label"] is None else f" {segment['label']!r}"
         quality = f" ({segment['quality']})" if segment["quality"] else ""
         is_there = segment["strokes"] is not None
-        ink = _ink(segment["strokes"], segment["points"]) if is_there else "not all of it is there"
+        ink = (
+            _ink(segment["strokes"], segment["points"]) if is_there else "some strokes are missing"
+        )
         yield f"{segment['level'] or 'segment'}{label}{quality}: {ink}"
     if len(segments) > most_segments:
-        yield f"... and {len(segments) - most_segments} more segments (--segments)"
+        yield f"... and {len(segments) - most_segments} more segments; see --segments"
 
 
 def _ink(strokes: int, points: int) -> str:
     many = "" if strokes == 1 else "s"
-    return f"{strokes} stroke{many} of {points} points"
+    return f"{strokes} stroke{many}, {points} points"
 
 
 def draw(
     pen: PenFile, segment: int | None, dpi: float | None, pen_width: int, y_axis: str
 ) -> Bitmap:
-    """Draw all strokes, or those of a segment. Without `dpi` at 250, or smaller so that it fits.
+    """Draw all strokes, or those of a segment; by default at 250 dpi, or less to fit FIT pixels.
 
-    Raises Rejected: "no-ink", "too-many-pixels".
+    Raises Rejected: "no-ink" or "too-many-pixels".
     """
     strokes = pen.strokes
     if segment is not None:
         if segment >= len(pen.segments):
-            raise Rejected("no-ink", f"there are {len(pen.segments)} segments, the first is 0")
+            raise Rejected(
+                "no-ink", f"no segment {segment}; the file has {len(pen.segments)}, from 0"
+            )
         strokes = pen.ink(pen.segments[segment]) or []
     per_inch = pen.points_per_inch or (1.0, 1.0)
     if dpi is None and strokes:
@@ -177,28 +182,36 @@ def draw(
     "--draw",
     "target",
     type=click.Path(path_type=Path),
-    help="To this .png or .tiff; several FILES, or where it is a folder: into it, as PNG.",
+    help="Draw to this .png or .tiff, or to PNGs in this folder. Several FILES need a folder.",
 )
 @click.option(
-    "--dpi", type=click.FloatRange(1, 9600), help="Of the drawing. [default: 250 or less]"
+    "--dpi",
+    type=click.FloatRange(1, 9600),
+    help="Resolution of the drawing. [default: 250 at most]",
 )
-@click.option("--pen-width", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option(
+    "--pen-width", type=click.IntRange(1, 16), default=2, show_default=True, help="Pixels."
+)
 @click.option(
     "--y-axis",
     type=click.Choice(["down", "up"]),
     default="down",
     show_default=True,
-    help="Where y points; no file says. HP's: down; most of UNIPEN's own corpus: up.",
+    help="Direction of y, which files do not state. HP Labs: down; most UNIPEN corpora: up.",
 )
 @click.option(
     "--include",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where included files are. [default: the nearest folder `include`]",
+    help="Folder of included files. [default: the nearest folder named include]",
 )
-@click.option("--segment", type=click.IntRange(min=0), help="Draw this one only, the first is 0.")
-@click.option("--segments", "most_segments", default=20, show_default=True, help="Shown at most.")
-@click.option("--json", "as_json", is_flag=True, help="Print all, with every point, as JSON.")
-def main(  # noqa: PLR0917 (an argument an option)
+@click.option(
+    "--segment", type=click.IntRange(min=0), help="Draw this segment only, counted from 0."
+)
+@click.option(
+    "--segments", "most_segments", default=20, show_default=True, help="Segments to print at most."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with every point.")
+def main(  # noqa: PLR0917 (one argument per option)
     files: tuple[Path, ...],
     target: Path | None,
     dpi: float | None,
@@ -209,10 +222,10 @@ def main(  # noqa: PLR0917 (an argument an option)
     most_segments: int,
     as_json: bool,
 ) -> None:
-    """Show what UNIPEN pen files hold, and draw them.
+    """Print the contents of UNIPEN pen files, or draw them.
 
-    Strokes, points, segments with their labels, and the header. Names of people, which such files
-    hold in free text, are never shown.
+    Prints strokes, points, labelled segments and the header. Free text, in which some files name
+    their writers, is never printed.
 
     \b
     Examples:

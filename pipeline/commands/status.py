@@ -1,4 +1,4 @@
-"""What each dataset holds, told from its reports: the same numbers that git keeps."""
+"""`kalai status`: what each dataset holds, according to the reports that git keeps."""
 
 from __future__ import annotations
 
@@ -9,159 +9,147 @@ from typing import Any
 
 import click
 
-from pipeline.core.errors import PipelineError, Stage
-from pipeline.core.files import read_json
+from pipeline.core.errors import Stage
 from pipeline.core.params import PARAMS, load_params
 from pipeline.dataset.paths import CRAWL_REPORT, known_datasets, reports_folder
+from pipeline.dataset.reports import read_report, reading
+from pipeline.report.wording import counts
 
 Report = Mapping[str, Any]
-Facts = Iterator[tuple[str, str]]  # (what it is about, the fact)
-
-
-def share(value: float) -> str:
-    """Return a share as people read it."""
-    return f"{100 * value:.1f}%"
-
-
-def counts(by_reason: Mapping[str, int]) -> str:
-    """Return counts, the largest first: `http-404 8, truncated 2`."""
-    found = [(name, count) for name, count in Counter(by_reason).most_common() if count]
-    return ", ".join(f"{name} {count}" for name, count in found) or "none"
+Facts = Iterator[tuple[str, str]]  # (name, fact)
 
 
 def crawled(reports: Mapping[str, Report]) -> Facts:
-    """Tell what the crawls got, and what was refused in all of them."""
+    """Yield what the crawls of all dances stored and refused."""
     refused: Counter[str] = Counter()
     for report in reports.values():
         refused.update(report["refused"])
     asked, stored = (sum(report[key] for report in reports.values()) for key in ("asked", "stored"))
     dances = ", ".join(f"{key} {report['stored']}" for key, report in reports.items())
-    yield "crawled", f"{stored} of {asked} ({dances})"
+    yield "crawled", f"{stored} images of {asked} wanted ({dances})"
     repeated = sum(report["duplicates"] for report in reports.values())
-    yield "repeated", f"{repeated} more, of the same bytes"
-    yield "refused", f"{refused.total()}: {counts(refused)}"
+    yield "repeated", f"{repeated} downloads with the bytes of a stored image"
+    yield "refused", f"{refused.total()} downloads: {counts(refused)}"
 
 
 def collected(report: Report) -> Facts:
-    """Tell what became of the files that came."""
-    yield "samples", f"{report['samples']}, rejected: {counts(report['rejected'])}"
+    """Yield the number of samples and of rejected files."""
+    yield "samples", f"{report['samples']}; rejected: {counts(report['rejected'])}"
 
 
 def fetched(report: Report) -> Facts:
-    """Tell which archives are here."""
+    """Yield each verified archive."""
     for name, archive in report.items():
         size = f"{archive['bytes'] / 1e6:.1f} MB"
         yield "fetched", f"{name}, {size}, sha256 {archive['sha256'][:12]}"
 
 
 def converted(report: Report) -> Facts:
-    """Tell what the archives held."""
+    """Yield the samples of each part of the archives."""
     for name, part in report["parts"].items():
-        facts = f"{part['samples']} of {part['classes']} classes"
-        if part["writers"]:
-            facts += f" by {part['writers']} writers"
+        writers = f" by {part['writers']} writers" if part["writers"] else ""
         yield (
             f"{name} part",
-            f"{facts}, rejected: {counts(part['rejected'])}, skipped: {counts(part['skipped'])}",
+            f"{part['samples']} samples of {part['classes']} classes{writers}; "
+            f"rejected: {counts(part['rejected'])}; skipped: {counts(part['skipped'])}",
         )
 
 
 def deduped(report: Report) -> Facts:
-    """Tell what is the same as something else."""
+    """Yield the number of duplicates and label conflicts."""
     removed, conflicts = report["removed"], report["conflicts"]
     yield (
         "duplicates",
-        f"{removed['same-bytes']} of the same bytes, {removed['near-duplicate']} near, "
-        f"{conflicts['samples']} in {conflicts['clusters']} label conflicts; "
-        f"{report['kept']} of {report['samples']} kept",
+        f"{removed['same-bytes']} identical, {removed['near-duplicate']} near-duplicates, "
+        f"{conflicts['samples']} samples in {conflicts['clusters']} label conflicts; "
+        f"{report['kept']} of {report['samples']} samples kept",
     )
 
 
-def parted(report: Report) -> Facts:
-    """Tell the parts, and what leaks between them before and after."""
+def divided(report: Report) -> Facts:
+    """Yield the size of each part, and the leaks between them compared with random splits."""
     parts = ", ".join(f"{name} {part['samples']}" for name, part in report["parts"].items())
-    yield "parts", f"{parts} ({report['method']}); out: {counts(report['out'])}"
+    yield "split", f"{parts} (method: {report['method']}); left out: {counts(report['out'])}"
     before, after = report["leak"]["before"], report["leak"]["after"]
-    for name, words in (("near_duplicate", "a near duplicate"), ("same_group", "its own group")):
-        if name in before:  # not where near duplicates are not looked for
-            held_out = ", ".join(f"{share(part[name])} of {key}" for key, part in after.items())
-            random = f"{share(before[name]['mean'])} (sd {share(before[name]['sd'])})"
-            yield "leak", f"{words} in train: {random} in random splits, now {held_out}"
+    for key, match in (("near_duplicate", "near-duplicate"), ("same_group", "group")):
+        if key in before:  # near-duplicates only if dedupe searched for them
+            held_out = ", ".join(f"{part[key]:.1%} of {name}" for name, part in after.items())
+            random = f"{before[key]['mean']:.1%} (sd {before[key]['sd']:.1%})"
+            yield "leaks", f"{match} in train: {held_out}; in random splits {random}"
 
 
 def trained(report: Report) -> Facts:
-    """Tell how far each stage of the training came."""
+    """Yield the accuracy on the validation set after each stage of training."""
     for name in ("stage_1", "stage_2"):
         if name in report:
             stage = report[name]
             yield (
                 name.replace("_", " "),
-                f"{share(stage['accuracy'])} of valid, class-averaged "
-                f"{share(stage['class_averaged_accuracy'])} "
-                f"({stage['layers']} layers, {stage['epochs']} epochs)",
+                f"valid: accuracy {stage['accuracy']:.1%}, balanced accuracy "
+                f"{stage['class_averaged_accuracy']:.1%} "
+                f"(layers: {stage['layers']}; {stage['epochs']} epochs)",
             )
 
 
 def evaluated(report: Report) -> Facts:
-    """Tell how good the model is, and how sure that is."""
+    """Yield the accuracy on the validation and test set, with its confidence interval."""
     for name in ("valid", "test"):
         part = report.get(name, {})
         if part.get("count"):
-            interval = f"{share(part['accuracy_low'])} to {share(part['accuracy_high'])}"
+            interval = f"{part['accuracy_low']:.1%} to {part['accuracy_high']:.1%}"
             yield (
                 name,
-                f"{share(part['accuracy'])} of {part['count']} (95%: {interval}), class-averaged "
-                f"{share(part['class_averaged_accuracy'])}, top 3 {share(part['top_3'])}; "
-                f"chance {share(1 / report['classes'])}",
+                f"accuracy {part['accuracy']:.1%} on {part['count']} samples (95% CI {interval}), "
+                f"balanced accuracy {part['class_averaged_accuracy']:.1%}, "
+                f"top-3 accuracy {part['top_3']:.1%}; chance {1 / report['classes']:.1%}",
             )
 
 
-TOLD: dict[str, Callable[[Report], Facts]] = {
+STAGES: dict[str, Callable[[Report], Facts]] = {
     "collect": collected,
     "folder": collected,
     "fetch": fetched,
     "convert": converted,
     "dedupe": deduped,
-    "split": parted,
+    "split": divided,
     "train": trained,
     "evaluate": evaluated,
 }
 
 
-def told(folder: Path, dances: Collection[str]) -> Facts:
-    """Yield what a dataset's folder of reports tells, in the order of the stages.
+def facts_of(folder: Path, dances: Collection[str]) -> Facts:
+    """Yield the facts in a dataset's folder of reports, in the order of the stages.
 
-    A crawl's report stays when its dance has left the params; only those of `dances` are told.
-    Raises PipelineError naming the report that is damaged or of another version.
+    The report of a crawl outlives its entry in params.yaml; only reports of `dances` count.
+    Raises PipelineError with the path of a report that is damaged.
     """
-    path = folder
-    try:
-        crawls = {}
-        for path in sorted(folder.glob(f"{CRAWL_REPORT}*.json")):
-            dance = path.stem.removeprefix(CRAWL_REPORT)
-            if dance in dances:
-                crawls[dance] = read_json(path)
-        if crawls:
-            yield from crawled(crawls)
-        for stage, tell in TOLD.items():
-            path = folder / f"{stage}.json"
-            if path.exists():
-                yield from tell(read_json(path))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PipelineError(f"{path}: not a report of this version: {error!r}") from error
+    crawls: dict[str, Report] = {}
+    for path in sorted(folder.glob(f"{CRAWL_REPORT}*.json")):
+        dance = path.stem.removeprefix(CRAWL_REPORT)
+        report = read_report(path)
+        if dance in dances and report is not None:
+            with reading(path):  # a missing key is the fault of this report
+                list(crawled({dance: report}))
+            crawls[dance] = report
+    if crawls:
+        yield from crawled(crawls)
+    for stage, facts in STAGES.items():
+        path = folder / f"{stage}.json"
+        report = read_report(path)
+        if report is not None:
+            with reading(path):
+                yield from facts(report)
     if any(folder.glob("*/*.png")):
         yield "plots", f"{folder}/*/*.png"
 
 
 def status(root: Path = Path()) -> Iterator[str]:
-    """Yield the lines of `kalai status`: a block a dataset of the project at `root`."""
+    """Yield the lines of `kalai status`: one block for each dataset of the project at `root`."""
     dances = load_params(root / PARAMS).dances
     for dataset in known_datasets(root):
         yield dataset
-        facts = list(told(reports_folder(dataset, root), dances)) or [
-            ("nothing", "yet; run `dvc repro`")
-        ]
-        for name, fact in facts:
+        facts = list(facts_of(reports_folder(dataset, root), dances))
+        for name, fact in facts or [("no reports", "run `dvc repro`")]:
             yield f"  {name:10} {fact}"
 
 
@@ -169,8 +157,8 @@ def status(root: Path = Path()) -> Iterator[str]:
 def main() -> None:
     """Show what each dataset holds, stage by stage.
 
-    Crawled, kept, rejected by reason, parts and what leaks between them, last metrics: read from
-    data/<dataset>/reports, which git keeps.
+    Prints images crawled, kept and rejected, the parts of the split and their leaks, and the last
+    metrics. They are read from data/<dataset>/reports, which git keeps.
 
     \b
     Example:

@@ -1,8 +1,8 @@
-"""Suspects: labels that models which never saw them confidently dispute.
+"""`kalai suspects`: find probably wrong labels with models that were not trained on them.
 
 Confident learning: Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in
-dataset labels", JAIR 70 (2021). Not a stage: it trains once a fold, no stage reads what it finds,
-and a `dvc repro` after each decision would cost all folds again. A person runs it, looks, decides.
+dataset labels", JAIR 70 (2021). This is not a stage: no stage reads its result, and it trains one
+model per fold, which a `dvc repro` after each decision would repeat.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import PipelineError, Stage
 from pipeline.core.files import replacing
-from pipeline.core.params import Split, Train, load_params, section
+from pipeline.core.params import Split, Train, first_problem, load_params, section
 from pipeline.dataset.columns import (
     CONTENT_ID,
     FOLD,
@@ -43,14 +43,14 @@ from pipeline.split.leaks import Bools
 from pipeline.train.loop import fit, plans
 from pipeline.train.training_data import purpose, read_task
 
-SURE = 0.9  # is confident of any class: of an easy one, half lies below a mean of nearly 1
-SHOWN = 10  # named on the terminal; the review page has all
+SURE = 0.9  # upper bound of the thresholds: an easy class has a mean near 1, with half below it
+SHOWN = 10  # printed; the review page shows all
 
 Row = dict[str, Any]  # of suspects.parquet
 
 
 class Suspect(NamedTuple):
-    """A sample (by its row) whose label is disputed, and how strongly."""
+    """A sample, by its row, whose label is probably wrong."""
 
     row: int
     suggested: int
@@ -60,13 +60,14 @@ class Suspect(NamedTuple):
 
 
 def suspects(probabilities: Floats, labels: Ints) -> list[Suspect]:
-    """Return the samples off the diagonal of the confident joint, least self-confidence first.
+    """Return the samples off the diagonal of the confident joint, lowest label probability first.
 
-    `probabilities` (n, classes) are of models that did not learn the sample. A model is confident
-    of a class where it gives it at least the mean of what it gives samples of that label, so that
-    classes hard to tell are held to less; SURE is enough for all. It disputes a label where the
-    likeliest of the classes it is confident of is likelier than the label. Ranked by the label's
-    own probability: among many classes, the margin says more of the class than of the label.
+    `probabilities` (n, classes) come from models that were not trained on the sample. A class has a
+    threshold: the mean probability of the class over the samples with this label, at most SURE. So
+    a class that is hard to recognise has a low threshold. A sample is a suspect if some class above
+    its threshold is more probable than the label; the most probable one is suggested. The order is
+    by the label's probability, because with many classes the margin depends more on the suggested
+    class than on the label.
     """
     given = probabilities[np.arange(len(labels)), labels]
     by_class = (np.sort(given[labels == place]) for place in range(probabilities.shape[1]))
@@ -82,19 +83,19 @@ def suspects(probabilities: Floats, labels: Ints) -> list[Suspect]:
 
 
 def pool(parts: Sequence[Part]) -> Part:
-    """Return the samples of several parts as one, in the order of their ids."""
+    """Return the samples of several parts as one part, sorted by sample id."""
     rows = [row for part in parts for row in zip(*astuple(part), strict=True)]
     return Part(*map(list, zip(*sorted(rows), strict=True)))
 
 
 def picked(part: Part, is_in: Bools) -> Part:
-    """Return some of a part's samples."""
+    """Return the samples of a part for which `is_in` is true."""
     rows = np.flatnonzero(is_in).tolist()
     return Part(*([column[row] for row in rows] for column in astuple(part)))
 
 
 def folds_of(part: Part, params: Split) -> Ints:
-    """Return the fold of each sample; the groups of split.csv stay whole, duplicates with them."""
+    """Return the fold of each sample; groups of split.csv and copies of one image share a fold."""
     named = [group or content for group, content in zip(part.groups, part.content_ids, strict=True)]
     keys, of = np.unique(named, return_inverse=True)
     groups = Groups(of, keys.tolist(), np.zeros(keys.size, bool))
@@ -102,10 +103,10 @@ def folds_of(part: Part, params: Split) -> Ints:
 
 
 def out_of_fold(dataset: str, part: Part, labels: list[str], fold: Ints, params: Train) -> Floats:
-    """Return (n, classes) probabilities of each sample, by a model of the other folds.
+    """Return (n, classes) probabilities of each sample, from a model trained on the other folds.
 
-    Each fold's are calibrated on it, so that folds can be compared. What a fold came to is kept
-    in the dataset's cache: a killed run goes on, and the same run costs nothing again.
+    Each fold's temperature is fitted on that fold, so that folds can be compared. The logits of a
+    finished fold are kept in the dataset's cache: an interrupted run continues after it.
     """
     folder = cache_folder(dataset) / "folds"
     probabilities = np.zeros((len(part), len(labels)))
@@ -114,11 +115,12 @@ def out_of_fold(dataset: str, part: Part, labels: list[str], fold: Ints, params:
         held = fold == number
         parts = {"train": picked(part, ~held), "valid": picked(part, held), "test": Part()}
         kept.append(folder / f"{purpose(params, parts)}.npy")
-        is_done = ", done before" if kept[-1].exists() else ""
-        counts = f"{len(parts['train'])} to learn, {len(parts['valid'])} to judge"
-        print(f"fold {number + 1} of {fold.max() + 1}: {counts}{is_done}", file=sys.stderr)
+        is_done = kept[-1].exists()
+        counts = f"{len(parts['train'])} training and {len(parts['valid'])} held-out images"
+        cached = " (cached)" if is_done else ""
+        print(f"fold {number + 1} of {fold.max() + 1}: {counts}{cached}", file=sys.stderr)
         if not is_done:
-            judge(dataset, parts, params, kept[-1])
+            write_logits(dataset, parts, params, kept[-1])
         logits = np.load(kept[-1])
         temperature = fit_temperature(logits, label_indices(parts["valid"].labels, labels))
         probabilities[held] = softmax(logits, temperature)
@@ -127,8 +129,8 @@ def out_of_fold(dataset: str, part: Part, labels: list[str], fold: Ints, params:
     return probabilities
 
 
-def judge(dataset: str, parts: dict[str, Part], params: Train, path: Path) -> None:
-    """Train on `train`; write to `path` what the model says of `valid`, (count, classes) logits."""
+def write_logits(dataset: str, parts: dict[str, Part], params: Train, path: Path) -> None:
+    """Train on `train` and write the (count, classes) logits of `valid` to `path`."""
     compute = choose(params)
     task = read_task(dataset, params, parts, cache="fold-")
     left = path.with_name("state.pt")
@@ -140,9 +142,10 @@ def judge(dataset: str, parts: dict[str, Part], params: Train, path: Path) -> No
 
 
 def lighter(params: Train, epochs: int | None, size: int | None) -> Train:
-    """Return a recipe with other epochs and size, where given, and without needless searches.
+    """Return the params of a cheaper training: other epochs and size if given.
 
-    Raises PipelineError where they make no sense together.
+    The learning-rate search is skipped if no learning rate is "auto". Raises PipelineError if the
+    values do not fit together.
     """
     is_searched = "auto" in (params.frozen_lr, params.unfrozen_lr, params.scratch_lr)
     changes = {
@@ -153,8 +156,7 @@ def lighter(params: Train, epochs: int | None, size: int | None) -> Train:
     try:
         return Train.model_validate(params.model_dump() | changes)
     except ValidationError as error:
-        said = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise PipelineError(f"suspects: {said}") from error
+        raise PipelineError(f"suspects: {first_problem(error)}") from error
 
 
 def rows_of(part: Part, labels: list[str], fold: Ints, found: Sequence[Suspect]) -> list[Row]:
@@ -177,22 +179,32 @@ def rows_of(part: Part, labels: list[str], fold: Ints, found: Sequence[Suspect])
 
 @click.command(cls=Stage)
 @click.argument("dataset")
-@click.option("--folds", default=5, show_default=True, type=click.IntRange(2))
-@click.option("--epochs", type=click.IntRange(1), help="Of the second stage, if not the recipe's.")
-@click.option("--size", type=click.IntRange(16, 1024), help="Pixels, if not the recipe's.")
-@click.option("--with-test", is_flag=True, help="Also the test part; deciding on it flatters it.")
+@click.option(
+    "--folds", default=5, show_default=True, type=click.IntRange(2), help="Models to train."
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), help="Unfrozen epochs. [default: train.DATASET in params]"
+)
+@click.option(
+    "--size", type=click.IntRange(16, 1024), help="Pixels. [default: train.DATASET in params]"
+)
+@click.option(
+    "--with-test",
+    is_flag=True,
+    help="Include the test set. Relabelling its suspects makes the test accuracy too optimistic.",
+)
 def main(
     dataset: str, *, folds: int, epochs: int | None, size: int | None, with_test: bool
 ) -> None:
-    """Find labels that models which never saw them confidently dispute.
+    """Find probably wrong labels with models that were not trained on them.
 
-    Trains DATASET's recipe once a fold, in groups that keep duplicates together, of its train and
-    valid parts. A killed run goes on. Writes suspects.parquet, for `kalai review` and for you.
+    Trains one model per fold of the training and validation set. Near-duplicates and groups stay in
+    one fold. An interrupted run continues. Writes suspects.parquet, which `kalai review` shows.
 
     \b
     Examples:
       kalai suspects dances
-      kalai suspects dances --folds 3 --epochs 2 --size 96      a first look, quickly
+      kalai suspects dances --folds 3 --epochs 2 --size 96      a quick first search
     """
     params = load_params()
     recipe = lighter(section(params, "train", dataset), epochs, size)
@@ -205,11 +217,15 @@ def main(
     probabilities = out_of_fold(dataset, part, labels, fold, recipe)
     actual = label_indices(part.labels, labels)
     rows = rows_of(part, labels, fold, suspects(probabilities, actual))
-    path = suspects_path(dataset)
     write_suspects(dataset, rows)
     for row in rows[:SHOWN]:
-        here, there = row[LABEL_PROBABILITY], row[SUGGESTED_PROBABILITY]
-        said = f"{row[LABEL]} {here:.0%}, rather {row[SUGGESTED]} {there:.0%}"
-        click.echo(f"{row[RANK]:>3}. {row[SAMPLE_ID]}: {said}")
-    right = (probabilities.argmax(1) == actual).mean()
-    click.echo(f"{path}: {len(rows)} of {len(part)}; {right:.1%} were named as labelled")
+        click.echo(
+            f"{row[RANK]:>3}. {row[SAMPLE_ID]}: labelled {row[LABEL]} "
+            f"({row[LABEL_PROBABILITY]:.0%}), suggested {row[SUGGESTED]} "
+            f"({row[SUGGESTED_PROBABILITY]:.0%})"
+        )
+    accuracy = (probabilities.argmax(1) == actual).mean()
+    click.echo(
+        f"{suspects_path(dataset)}: {len(rows)} suspects in {len(part)} images "
+        f"(out-of-fold accuracy {accuracy:.1%})"
+    )

@@ -1,7 +1,8 @@
-"""What a page is made of: values that the template lays out, each escaped there."""
+"""Blocks: the values that the template lays out. The template escapes each of them."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,43 +10,49 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a run: how it is shown, and which way is good.
+    """A number with its format and its direction.
 
-    `low` and `high` are the ends of its 95% interval, where one is known.
+    `low` and `high` are the ends of its 95% confidence interval, if known.
     """
 
     value: float | None
-    shape: Literal["count", "share", "loss", "plain"] = "count"
+    format: Literal["count", "share", "loss", "plain"] = "count"
     better: Literal["higher", "lower", ""] = ""
     low: float | None = None
     high: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise TypeError for what is no number: the report is damaged."""
+        """Raise TypeError if a value is not a number, which means that the report is damaged."""
         for value in (self.value, self.low, self.high):
             if value is not None and not isinstance(value, int | float):
-                raise TypeError(f"{value!r} is no number")
+                raise TypeError(f"{value!r} is not a number")
 
     def __str__(self) -> str:
         if self.value is None:
             return "none"
-        text = shown(self.value, self.shape)
+        text = formatted(self.value, self.format)
         if self.low is not None and self.high is not None:
-            ends = " to ".join(shown(end, self.shape) for end in (self.low, self.high))
-            text += f" (95%: {ends})"
+            low, high = (formatted(end, self.format) for end in (self.low, self.high))
+            text += f" (95% CI {low} to {high})"
         return text
 
 
-def shown(value: float, shape: str) -> str:
-    """Return a number as people read it."""
-    if shape == "share":
-        return f"{100 * value:.1f}%"
-    return f"{value:{ {'count': '.0f', 'loss': '.3f', 'plain': '.3g'}[shape] }}"
+FORMATS = {"count": ".0f", "share": ".1%", "loss": ".3f", "plain": ".3g"}
+
+
+def formatted(value: float, as_format: str) -> str:
+    """Return a number as text; `as_format` is one of FORMATS."""
+    return format(value, FORMATS[as_format])
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Return an image as a URI that contains it."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a number, in words; `verdict` is for the colour, which says no more."""
+    """How a number changed, in words; `verdict` only chooses the colour."""
 
     words: str
     verdict: Literal["better", "worse", ""] = ""
@@ -56,13 +63,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Link:
-    """A text that leads to an address of the web; without one it is a text alone."""
+    """A text with a web address; without an address it is plain text."""
 
     text: str
     address: str | None = None
 
     def __post_init__(self) -> None:
-        """Drop an address that is none of the web: `javascript:` and the like."""
+        """Drop an address that is not http or https, such as `javascript:`."""
         if not (self.address or "").lower().startswith(("http://", "https://")):
             object.__setattr__(self, "address", None)
 
@@ -75,13 +82,13 @@ Cell = str | Number | Change | Link
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; the first cell of a row names it."""
+    """A table with a caption; the first cell of a row names the row."""
 
     kind: ClassVar = "table"
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    is_long: bool = False  # closed until somebody opens it
+    is_folded: bool = False  # shows only its caption until a reader opens it
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Missing:
-    """What is not here, and the command that makes it."""
+    """Something that does not exist yet, and the command that makes it."""
 
     kind: ClassVar = "missing"
     what: str
@@ -103,7 +110,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture of numbers: `source` is a data URI."""
+    """A chart; `source` is a data URI."""
 
     kind: ClassVar = "figure"
     source: str
@@ -112,26 +119,26 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A sample's picture: `source` is a data URI; `note` stands below it."""
+class Thumbnail:
+    """A reduced image of a sample; `source` is a data URI, `note` stands below it."""
 
     source: str
     alt: str
     note: str = ""
-    page: Link | None = None  # where it was found
+    page: Link | None = None  # the web page that the image is from
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that belong together, and why."""
+    """Thumbnails that belong together, under a title."""
 
     title: str
-    pictures: Sequence[Picture]
+    thumbnails: Sequence[Thumbnail]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Groups of pictures under a caption."""
+    """Groups of thumbnails under a caption."""
 
     kind: ClassVar = "gallery"
     caption: str
@@ -143,8 +150,8 @@ Block = Table | Text | Missing | Figure | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page about one dataset."""
+    """A section of the page about one dataset."""
 
     key: str  # of its address on the page
-    title: str
+    heading: str
     blocks: Sequence[Block]

@@ -1,20 +1,20 @@
-"""Two runs side by side: what became of every number, better or worse in words."""
+"""Compare the tables of two runs: each number before and now, with the change in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from pipeline.report.blocks import Block, Cell, Change, Number, Table, shown
+from pipeline.report.blocks import Block, Cell, Change, Number, Table, formatted
 
 ABSENT = "–"
-SLIGHT = {"share": 0.0005, "loss": 0.0005}  # what less than this says is rounded away
+SLIGHT = {"share": 0.0005, "loss": 0.0005}  # smaller changes vanish in rounding
 
 
 def compared(before: Sequence[Block], now: Sequence[Block], name: str) -> list[Block]:
-    """Return the blocks of now, their tables of numbers beside those of before.
+    """Return the blocks of now, with each table of numbers beside the same table of before.
 
-    Tables are matched by caption, cells by row and column; `name` is what before is called.
+    Tables are matched by caption, cells by row and column. `name` is the revision of before.
     """
     old = {block.caption: block for block in before if isinstance(block, Table)}
     return [
@@ -26,18 +26,18 @@ def compared(before: Sequence[Block], now: Sequence[Block], name: str) -> list[B
 
 
 def has_numbers(table: Table) -> bool:
-    """Tell whether a table has anything to compare."""
+    """Return whether a table has a cell that can be compared."""
     return any(isinstance(cell, Number) for row in table.rows for cell in row)
 
 
 def side_by_side(before: Table | None, now: Table, name: str) -> Table:
-    """Return a table of (what, before, now, change), a row a cell that either has.
+    """Return a table with the columns name, before, now and change, and one row per cell.
 
-    Where nothing has changed, the table of now, closed.
+    If no cell has changed, return the table of now, folded.
     """
     old, new = dict(cells(before)) if before else {}, dict(cells(now))
     if old == new:
-        return replace(now, caption=f"{now.caption}: as in {name}", is_long=True)
+        return replace(now, caption=f"{now.caption}: no change since {name}", is_folded=True)
     rows: list[Sequence[Cell]] = [
         (key, old.get(key, ABSENT), new.get(key, ABSENT), change(old.get(key), new.get(key)))
         for key in dict.fromkeys([*new, *old])
@@ -46,42 +46,43 @@ def side_by_side(before: Table | None, now: Table, name: str) -> Table:
 
 
 def cells(table: Table) -> Iterator[tuple[str, Cell]]:
-    """Yield every cell of a table with the names of its row and column."""
+    """Yield each cell of a table with the names of its row and column."""
     for first, *others in table.rows:
         for column, cell in zip(table.header[1:], others, strict=True):
             yield (str(first) if len(table.header) == 2 else f"{first}, {column}"), cell
 
 
 def change(before: Cell | None, now: Cell | None) -> Change:
-    """Say what became of a cell."""
+    """Return how a cell has changed."""
     if is_none(before) or is_none(now):
-        return Change("gone" if is_none(now) and not is_none(before) else "new")
+        return Change("removed" if is_none(now) and not is_none(before) else "new")
     if before == now:
-        return Change("the same")
+        return Change("no change")
     if isinstance(before, Number) and isinstance(now, Number):
         return change_of_number(before, now)
     return Change("changed")
 
 
 def is_none(cell: Cell | None) -> bool:
-    """Tell whether there is no such cell, or no number in it."""
+    """Return whether a cell does not exist or holds no number."""
     return cell is None or (isinstance(cell, Number) and cell.value is None)
 
 
 def change_of_number(before: Number, now: Number) -> Change:
-    """Say how far two numbers are apart and, where one way is good, whether it is better.
+    """Return the difference of two numbers, with a verdict if one direction is better.
 
-    Within the interval of now a difference may be chance: it is said in place of a verdict.
+    There is no verdict if `before` lies in the confidence interval of `now`: the difference may be
+    due to chance.
     """
     was, is_now = before.value or 0.0, now.value or 0.0
     apart = abs(is_now - was)
-    if apart < SLIGHT.get(now.shape, 0):
+    if apart < SLIGHT.get(now.format, 0):
         return Change("about the same")
-    more, less = ("more", "fewer") if now.shape == "count" else ("higher", "lower")
-    size = f"{100 * apart:.1f} points" if now.shape == "share" else shown(apart, now.shape)
+    more, less = ("more", "fewer") if now.format == "count" else ("higher", "lower")
+    size = f"{100 * apart:.1f} points" if now.format == "share" else formatted(apart, now.format)
     words = f"{size} {more if is_now > was else less}"
     if now.low is not None and now.high is not None and now.low <= was <= now.high:
-        return Change(f"{words}, within the 95% interval")
+        return Change(f"{words}, within the 95% CI")
     if not now.better:
         return Change(words)
     is_better = (is_now > was) == (now.better == "higher")

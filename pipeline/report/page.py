@@ -1,4 +1,4 @@
-"""The page: sections laid out by a template that escapes all that they hold."""
+"""`kalai report`: lay out the sections with a template that escapes all of their content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.report.runs import (
     in_working_tree,
     state_of_git,
 )
-from pipeline.report.sections import sections
+from pipeline.report.sections import plans, sections
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -36,15 +36,15 @@ TEMPLATES = Path(__file__).parent / "templates"
     type=click.Path(dir_okay=False, path_type=Path),
     default="report.html",
     show_default=True,
-    help="The file to write; git ignores report.html, for it holds other people's pictures.",
+    help="File to write. Git ignores report.html, because the images belong to their makers.",
 )
-@click.option("--compare", metavar="REV", help="Put the numbers of a git revision beside.")
+@click.option("--compare", metavar="REV", help="Show the numbers of this git revision beside.")
 def main(dataset: tuple[str, ...], target: Path, compare: str | None) -> None:
     """Write one HTML page about a run: data, leaks, training, results, errors, decisions.
 
-    It loads nothing from anywhere and can be sent as it is: pictures are in it, reduced. All
-    datasets unless some are named. With --compare, every number stands beside the one of another
-    revision, better or worse in words; pictures are of the working tree.
+    The page is about all datasets, or the named ones. It contains its charts and thumbnails, loads
+    nothing from the web and can be sent as one file. With --compare, each number stands beside the
+    number of another revision; images are those of the working tree.
 
     \b
     Examples:
@@ -58,11 +58,10 @@ def main(dataset: tuple[str, ...], target: Path, compare: str | None) -> None:
         before = None
         if compare is not None and commit is not None:
             before = at_revision(name, compare, commit)
-        about.append((name, sections(run, before, galleries(name))))
+        about.append((name, sections(run, before, galleries(name, plans()))))
     write_text(target, html(about, compare, commit))
-    click.echo(
-        f"{target}: {target.stat().st_size / 1e6:.1f} MB, about {', '.join(n for n, _ in about)}"
-    )
+    names = ", ".join(name for name, _ in about)
+    click.echo(f"{target}: {target.stat().st_size / 1e6:.1f} MB, about {names or 'no dataset'}")
 
 
 def html(

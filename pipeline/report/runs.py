@@ -1,4 +1,4 @@
-"""What a run left in git: of the working tree, or of a revision."""
+"""The reports of a run: of the working tree, or of a git revision."""
 
 from __future__ import annotations
 
@@ -14,41 +14,44 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.dataset.paths import DATA, check_dataset, reports_folder
+from pipeline.dataset.reports import reading
 
-KINDS = {".json", ".csv"}  # what is read of the reports; pictures are of the working tree
+SUFFIXES = {".json", ".csv"}  # charts are always those of the working tree
 
 
 @dataclass(frozen=True)
 class Run:
-    """A dataset's reports: what each file holds, by its path below the reports' folder."""
+    """The reports of a dataset: the bytes of each file by its path below the reports folder."""
 
     dataset: str
-    revision: str | None  # as it was asked for; None: the working tree
+    revision: str | None  # as the user named it; None for the working tree
     files: Mapping[str, bytes]
 
     def path(self, name: str) -> Path:
-        """Return where a report lies, for people."""
-        return reports_folder(self.dataset) / name
+        """Return the path of a report, in git's form `revision:path` if it is of a revision."""
+        path = reports_folder(self.dataset) / name
+        return path if self.revision is None else Path(f"{self.revision}:{path}")
 
     def value(self, name: str) -> Any:
-        """Return what a report holds, a table as rows, None where it is not there.
+        """Return the content of a report, a CSV as rows; None if it does not exist.
 
-        Of a `name` with a star, the values of all that it matches, by name. Raises ValueError for
-        what is no JSON or CSV.
+        If `name` has a star, return the contents of all matching reports by name. Raises
+        PipelineError if a report is not JSON or CSV.
         """
         if "*" in name:
             return {each: self.value(each) for each in fnmatch.filter(self.files, name)} or None
         if name not in self.files:
             return None
-        text = self.files[name].decode("utf-8")
-        if name.endswith(".json"):
-            return json.loads(text)
-        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        with reading(self.path(name)):
+            text = self.files[name].decode("utf-8")
+            if name.endswith(".json"):
+                return json.loads(text)
+            return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A revision: its hash, its date and its subject."""
+    """A commit: its hash, its date and its subject."""
 
     hash: str
     date: str
@@ -56,32 +59,34 @@ class Commit:
 
 
 def in_working_tree(dataset: str) -> Run:
-    """Read a dataset's reports as they lie here. Raises PipelineError for an unknown dataset."""
+    """Return a dataset's reports in the working tree. Raises PipelineError if it is unknown."""
     check_dataset(dataset)
     folder = reports_folder(dataset)
     found = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.suffix in KINDS and path.is_file()
+        if path.suffix in SUFFIXES and path.is_file()
     }
     return Run(dataset, None, found)
 
 
 def at_revision(dataset: str, revision: str, commit: Commit) -> Run:
-    """Read a dataset's reports as they were in a revision of git's."""
+    """Return a dataset's reports at a git revision."""
     folder = reports_folder(dataset).as_posix()
     listed = git("ls-tree", "-r", "-z", "--name-only", commit.hash, "--", f"{folder}/").decode()
-    names = [name for name in listed.split("\0") if Path(name).suffix in KINDS]
+    names = [name for name in listed.split("\0") if Path(name).suffix in SUFFIXES]
     found = {name[len(folder) + 1 :]: git("show", f"{commit.hash}:./{name}") for name in names}
     return Run(dataset, revision, found)
 
 
 def commit_of(revision: str) -> Commit:
-    """Return the commit that a revision names. Raises PipelineError where there is none."""
+    """Return the commit that a revision names. Raises PipelineError if there is none."""
     try:
         full = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except PipelineError as error:
-        raise PipelineError(f"--compare {revision}: no such revision in git here") from error
+        raise PipelineError(
+            f"--compare {revision}: not a commit of this git repository; see `git log`"
+        ) from error
     date, subject = (
         git("show", "-s", "--format=%cs%n%s", full.decode().strip()).decode().split("\n", 1)
     )
@@ -89,7 +94,7 @@ def commit_of(revision: str) -> Commit:
 
 
 def state_of_git() -> tuple[Commit | None, bool]:
-    """Return the commit that is checked out and whether the reports have changed since."""
+    """Return the checked-out commit, and whether files below data/ differ from it."""
     try:
         head = commit_of("HEAD")
         return head, bool(git("status", "--porcelain", "--", DATA.as_posix()).strip())
@@ -98,12 +103,12 @@ def state_of_git() -> tuple[Commit | None, bool]:
 
 
 def git(*arguments: str) -> bytes:
-    """Return what git prints. Raises PipelineError with the last line of its complaint."""
+    """Return the output of a git command. Raises PipelineError with git's last error line."""
     try:
         done = subprocess.run(["git", *arguments], check=True, capture_output=True)
     except FileNotFoundError as error:
-        raise PipelineError("git: not found") from error
+        raise PipelineError("git is not installed") from error
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().splitlines() or ["failed"]
-        raise PipelineError(f"git {arguments[0]}: {said[-1]}") from error
+        lines = error.stderr.decode(errors="replace").strip().splitlines() or ["failed"]
+        raise PipelineError(f"git {arguments[0]}: {lines[-1]}") from error
     return done.stdout

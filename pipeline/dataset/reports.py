@@ -1,0 +1,35 @@
+"""Reports: the JSON metrics below data/<dataset>/reports, which stages write and git keeps."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.files import read_json
+from pipeline.dataset.tables import damaged
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn any failure to parse or to interpret a report into one PipelineError with its path."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise damaged(path, repr(error)) from error
+
+
+def read_report(path: Path) -> dict[str, Any] | None:
+    """Return the content of a JSON report; None if the file does not exist.
+
+    Raises PipelineError if the file is damaged.
+    """
+    if not path.exists():
+        return None
+    with reading(path):
+        report = read_json(path)
+        if not isinstance(report, dict):
+            raise TypeError(f"expected an object, found {type(report).__name__}")
+        return report

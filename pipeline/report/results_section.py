@@ -1,0 +1,83 @@
+"""The report's section about the results on the validation and test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.dataset.split_table import TEST, VALID
+from pipeline.report.blocks import Block, Cell, Number, Table, Text, formatted
+from pipeline.report.items import Chart, Definition, Report
+from pipeline.report.wording import SETS
+
+WEAKEST = 12  # classes
+MEASURES: dict[str, tuple[str, Any, Any]] = {  # key of evaluate.json -> words, format, direction
+    "count": ("samples", "count", ""),
+    "right": ("correct", "count", ""),
+    "accuracy": ("accuracy", "share", "higher"),
+    "class_averaged_accuracy": (
+        "balanced accuracy (mean recall of the classes)",
+        "share",
+        "higher",
+    ),
+    "top_3": ("top-3 accuracy", "share", "higher"),
+    "macro_f1": ("macro-averaged F1", "share", "higher"),
+    "loss": ("loss", "loss", "lower"),
+    "calibration_error": ("calibration error", "share", "lower"),
+    "calibration_error_as_trained": ("calibration error before calibration", "share", "lower"),
+}
+
+
+def evaluated(report: Mapping[str, Any]) -> list[Block]:
+    """Return each measure of the validation and test set, with confidence intervals."""
+    parts = {name: report[name] for name in (VALID, TEST) if report[name]["count"]}
+    if not parts:
+        return [
+            Text("Both the validation and the test set are empty: there is nothing to measure.")
+        ]
+    rows: list[Sequence[Cell]] = []
+    for key, (words, as_format, better) in MEASURES.items():
+        of = key.removesuffix("_accuracy")  # the interval's keys are <of>_low and <of>_high
+        numbers = [
+            Number(part[key], as_format, better, part.get(f"{of}_low"), part.get(f"{of}_high"))
+            for part in parts.values()
+        ]
+        rows.append((words, *numbers))
+    for key in ("lowest", "median", "highest"):
+        values = [part.get("accuracy_by_group", {}).get(key) for part in parts.values()]
+        if any(value is not None for value in values):
+            numbers = [Number(value, "share", "higher") for value in values]
+            rows.append((f"accuracy by group (writer or page): {key}", *numbers))
+    return [
+        Table("Measured performance", ("measure", *(SETS[name] for name in parts)), rows),
+        Text(f"Accuracy by chance: {1 / report['classes']:.1%}."),
+    ]
+
+
+def weakest(rows: Sequence[Mapping[str, str]]) -> list[Block]:
+    """Return the classes with the lowest accuracy."""
+    held_out = [row for row in rows if int(row["count"])]
+    worst = sorted(held_out, key=lambda row: (float(row["accuracy"]), row["label"]))[:WEAKEST]
+    cells: list[Sequence[Cell]] = []
+    for row in worst:
+        name = " ".join(filter(None, (row["name"], row["romanised"])))
+        counts = (Number(int(row[key])) for key in ("count", "right"))
+        shares = (
+            formatted(float(row[key]), "share") if row[key] else "none"
+            for key in ("accuracy", "precision")
+        )
+        cells.append((name, *counts, *shares))
+    header = ("class", "samples", "correct", "accuracy", "precision")
+    return [Table("Classes with the lowest accuracy", header, cells)]
+
+
+RESULTS = Definition(
+    "results",
+    "Results",
+    [
+        Report("evaluate.json", evaluated),
+        Chart("evaluate/per_class.png", "Accuracy of each class with its 95% CI, lowest first"),
+        Chart("evaluate/calibration.png", "Accuracy by predicted probability"),
+        Report("evaluate/per_class.csv", weakest, is_compared=False),
+    ],
+)
