@@ -23,7 +23,7 @@ from pipeline.core.params import Convert, Fetch, load_params, section
 from pipeline.core.processes import map_processes
 from pipeline.core.progress import Progress
 from pipeline.dataset.columns import LABEL, LABEL_NAME, OFFICIAL_PART, ROMANISED
-from pipeline.dataset.paths import archives_folder, missing_file, report_path, samples_path
+from pipeline.dataset.paths import archive_path, missing_file, report_path, samples_path
 from pipeline.dataset.pen_settings import PenSettings
 from pipeline.dataset.rejected import write_rejected
 from pipeline.dataset.samples import writing_samples
@@ -126,7 +126,7 @@ def main(dataset: str) -> None:
     settings: Convert = section(params, "convert", dataset)
     source: Fetch = section(params, "fetch", dataset)
     archives: dict[str, Path] = {
-        part: archives_folder(dataset) / f"{source.source}-{part}.tar.gz"
+        part: archive_path(dataset, source.source, part)
         for part in sorted(source.archives[source.source], reverse=True)
     }
     for path in archives.values():

@@ -1,4 +1,4 @@
-"""Where the files of a dataset are: data/<dataset>/ and what lies below it.
+"""Paths of all files below data/<dataset>/, and the errors for missing ones.
 
 Paths are relative to the project's root, where DVC runs every stage.
 """
@@ -13,7 +13,7 @@ DATA = Path("data")
 LOCK = Path("dvc.lock")
 DECISIONS = "decisions.csv"
 LEDGER = "ledger.jsonl"
-CRAWL_REPORT = "crawl-"  # the report of a class's crawl is crawl-<class>.json
+CRAWL_REPORT = "crawl-"  # the report of the crawl of one class is crawl-<class>.json
 
 
 def dataset_folder(dataset: str) -> Path:
@@ -54,10 +54,10 @@ def trained_datasets() -> list[str]:
 
 
 def missing_file(path: Path, stage: str | None = None) -> PipelineError:
-    """Return the error for a file of a dataset that no stage has written yet.
+    """Return the error for a file below data/<dataset>/ that does not exist yet.
 
-    `path` is below data/<dataset>/; `stage` writes it. If there is no such dataset, the error says
-    that instead.
+    `stage` is the stage that writes it; None if several stages can. If the project has no such
+    dataset, this is the error for an unknown dataset.
     """
     dataset = path.relative_to(DATA).parts[0]
     if DATA.is_dir() and not dataset_folder(dataset).is_dir():
@@ -67,7 +67,7 @@ def missing_file(path: Path, stage: str | None = None) -> PipelineError:
 
 
 def crawl_folder(dataset: str) -> Path:
-    """Return the folder with one folder for each crawled class."""
+    """Return the folder that has a folder for each crawled class."""
     return DATA / dataset / "crawl"
 
 
@@ -76,23 +76,38 @@ def ledger_path(dataset: str, key: str) -> Path:
     return crawl_folder(dataset) / key / LEDGER
 
 
+def crawl_images_folder(dataset: str, key: str) -> Path:
+    """Return the folder of the images of one crawled class."""
+    return crawl_folder(dataset) / key / "images"
+
+
 def archives_folder(dataset: str) -> Path:
-    """Return the folder of verified archives."""
+    """Return the folder of downloaded and verified archives."""
     return DATA / dataset / "archives"
 
 
+def archive_path(dataset: str, source: str, part: str) -> Path:
+    """Return the path of a verified archive: `source` is online or offline, `part` train or test."""
+    return archives_folder(dataset) / f"{source}-{part}.tar.gz"
+
+
+def known_archives_path(dataset: str) -> Path:
+    """Return the path of what is known of all archives that were downloaded, as JSON."""
+    return archives_folder(dataset) / "known.json"
+
+
 def incoming_folder(dataset: str) -> Path:
-    """Return the folder of archives that are not yet complete."""
+    """Return the folder of archives that are still incomplete."""
     return DATA / dataset / "incoming"
 
 
 def downloads_folder(dataset: str) -> Path:
-    """Return the folder of files that the URLs of a table led to."""
+    """Return the folder of files that were downloaded from the URLs of a table."""
     return DATA / dataset / "downloads"
 
 
 def cache_folder(dataset: str) -> Path:
-    """Return the folder of what can be computed again; losing it costs time only."""
+    """Return the folder of cached results, which can be computed again."""
     return DATA / dataset / "cache"
 
 
@@ -112,7 +127,7 @@ def dedupe_path(dataset: str) -> Path:
 
 
 def pairs_path(dataset: str) -> Path:
-    """Return the path of the table of pairs that look alike."""
+    """Return the path of the table of similar pairs."""
     return DATA / dataset / "pairs.parquet"
 
 
@@ -122,12 +137,12 @@ def decisions_path(dataset: str) -> Path:
 
 
 def arrivals_path(dataset: str) -> Path:
-    """Return the path of the table that says when each image was first split."""
+    """Return the path of the table that records when split first saw each image."""
     return DATA / dataset / "arrivals.parquet"
 
 
 def split_path(dataset: str) -> Path:
-    """Return the path of the table of parts."""
+    """Return the path of the table that has the part of each sample."""
     return DATA / dataset / "split.csv"
 
 
@@ -137,7 +152,7 @@ def model_folder(dataset: str) -> Path:
 
 
 def checkpoint_path(dataset: str) -> Path:
-    """Return the path of the state that an interrupted training continues from."""
+    """Return the path of the checkpoint from which an interrupted training resumes."""
     return DATA / dataset / "checkpoints" / "state.pt"
 
 
@@ -162,17 +177,17 @@ def weights_folder() -> Path:
 
 
 def reports_folder(dataset: str, root: Path = Path()) -> Path:
-    """Return the folder of the reports, which git keeps."""
+    """Return the folder of a dataset's reports, which git keeps."""
     return root / DATA / dataset / "reports"
 
 
 def report_path(dataset: str, stage: str) -> Path:
-    """Return the path of a stage's metrics, as JSON."""
+    """Return the path of a stage's metrics, a JSON file."""
     return reports_folder(dataset) / f"{stage}.json"
 
 
 def crawl_report_path(dataset: str, key: str) -> Path:
-    """Return the path of the metrics of one class's crawl, as JSON."""
+    """Return the path of the metrics of the crawl of one class, a JSON file."""
     return report_path(dataset, f"{CRAWL_REPORT}{key}")
 
 
