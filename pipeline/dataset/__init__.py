@@ -1,1 +1,1 @@
-"""The files below data/<dataset>/: one module for each format."""
+"""The files below data/<dataset>/: one module owns each format."""

@@ -1,8 +1,7 @@
-"""arrivals.parquet: when each image was first split, by a dataset's own count from 1.
+"""arrivals.parquet: the run of split that first saw each image, counted from 1.
 
-An image stays in the part that it had before the newest images arrived. Which of two
-near-duplicates came first cannot be read off the images, so this table keeps it. A dataset without
-it is new.
+Split keeps an image in its part when near-duplicates of it arrive later. The images do not show
+which came first, so this table records it. A new dataset has no such table.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ SCHEMA = pa.schema([(CONTENT_ID, pa.string()), (ARRIVED, pa.int32())])
 
 
 def read_arrivals(dataset: str, content_ids: Sequence[str]) -> Ints:
-    """Return when each of m contents arrived (m,): the next number if it was never split.
+    """Return the run that first saw each of m contents, as (m,) integers.
+
+    A content that was never split has the number of the next run.
 
     Raises PipelineError if the file is damaged.
     """
@@ -31,10 +32,10 @@ def read_arrivals(dataset: str, content_ids: Sequence[str]) -> Ints:
 
 
 def write_arrivals(dataset: str, content_ids: Sequence[str], arrived: Ints) -> None:
-    """Add contents to those that were split before; contents that are gone stay in the table."""
+    """Write the runs that first saw contents; contents of earlier runs stay in the table."""
     known = dict(zip(content_ids, arrived.tolist(), strict=True)) | _read(dataset)
     rows = sorted(known.items())
-    table = pa.table([[row[place] for row in rows] for place in range(2)], schema=SCHEMA)
+    table = pa.table([[row[column] for row in rows] for column in range(2)], schema=SCHEMA)
     write_parquet(arrivals_path(dataset), table)
 
 

@@ -1,12 +1,12 @@
 """Names of the columns of the tables below data/<dataset>/.
 
-Code names a column by these constants. Each table's own module says which columns it has, in
-which types, and what they hold.
+All code names a column by one of these constants. The module of a table defines its columns,
+their types and their meaning.
 """
 
 from __future__ import annotations
 
-# identity: of samples.parquet, and of every table that refers to its rows
+# in samples.parquet, and in each table that refers to its rows
 SAMPLE_ID = "sample_id"
 CONTENT_ID = "content_id"
 LABEL = "label"
@@ -40,8 +40,8 @@ PHASH = "phash"
 CLUSTER = "cluster"
 KEEPER_ID = "keeper_id"
 STATUS = "status"
-REASON = "reason"  # also of split.csv and rejected.csv
-DISTANCE = "distance"  # also of pairs.parquet
+REASON = "reason"  # also in split.csv and rejected.csv
+DISTANCE = "distance"  # also in pairs.parquet
 
 # pairs.parquet
 A = "a"
@@ -49,8 +49,8 @@ B = "b"
 KIND = "kind"
 
 # split.csv
-PART = "part"  # also of predictions.parquet
-FOLD = "fold"  # also of suspects.parquet
+PART = "part"  # also in predictions.parquet
+FOLD = "fold"  # also in suspects.parquet
 
 # rejected.csv
 DETAIL = "detail"
@@ -62,7 +62,7 @@ ARRIVED = "arrived"
 # predictions.parquet
 PREDICTED = "predicted"
 PROBABILITY = "probability"
-LABEL_PROBABILITY = "label_probability"  # also of suspects.parquet
+LABEL_PROBABILITY = "label_probability"  # also in suspects.parquet
 LOSS = "loss"
 TOP3 = "top3"
 

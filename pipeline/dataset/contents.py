@@ -1,7 +1,7 @@
-"""Contents: images by their bytes. Several samples may hold one content.
+"""Contents: the distinct images of a dataset; several samples may have the same content.
 
-Contents are numbered in the order of their ids and samples are compared by a total order, so that
-no result depends on the order of the rows.
+Contents are numbered in the order of their ids, and samples have a total order. So no result
+depends on the order of the rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.dataset.columns import (
 
 Ints = NDArray[np.int64]
 
-# What `contents_of` reads of the samples.
+# the columns of samples.parquet that `contents_of` needs
 COLUMNS = (
     SAMPLE_ID,
     CONTENT_ID,
@@ -43,15 +43,16 @@ class Contents(NamedTuple):
     """The m distinct contents of n samples."""
 
     ids: list[str]  # (m,) sorted
-    of: Ints  # (n,) the content of each sample
-    place: Ints  # (n,) the sample's place when the samples to keep first come first
-    best: Ints  # (m,) of each content, its sample to keep first
+    of: Ints  # (n,) index of each sample's content
+    place: Ints  # (n,) rank of each sample by preference; 0 is the first to keep
+    best: Ints  # (m,) index of each content's preferred sample
 
 
 def contents_of(samples: pa.Table, is_first: NDArray[np.bool_] | None = None) -> Contents:
-    """Group samples by content and order them: larger original, more bytes, rank, id.
+    """Return the contents of samples, a table with COLUMNS, and the order of preference.
 
-    Those that are `is_first` (n,) come before all others.
+    A sample is preferred if `is_first` (n,) is true for it; then by larger original area, by more
+    original bytes, by lower search rank, and by sample id.
     """
     encoded = pc.dictionary_encode(samples[CONTENT_ID].combine_chunks())
     order = np.asarray(pc.sort_indices(encoded.dictionary))
@@ -71,11 +72,11 @@ def contents_of(samples: pa.Table, is_first: NDArray[np.bool_] | None = None) ->
             "id": samples[SAMPLE_ID],
         }
     )
-    ways = ("descending", "descending", "descending", "ascending", "ascending")  # nulls last
+    ways = ("descending", "descending", "descending", "ascending", "ascending")  # nulls come last
     keys = list(zip(by.column_names, ways, strict=True))
     first = np.asarray(pc.sort_indices(by, sort_keys=keys))
     place = np.empty(first.size, np.int64)
     place[first] = np.arange(first.size)
     best = np.empty(order.size, np.int64)
-    best[of[first[::-1]]] = first[::-1]  # the last one written is the first in order
+    best[of[first[::-1]]] = first[::-1]  # reversed, so that the preferred one is written last
     return Contents(encoded.dictionary.take(pa.array(order)).to_pylist(), of, place, best)

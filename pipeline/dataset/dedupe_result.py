@@ -1,4 +1,4 @@
-"""dedupe.parquet: which samples are kept, and for which sample each of the others is left out."""
+"""dedupe.parquet: which samples to keep, and the keeper of each sample that is left out."""
 
 from __future__ import annotations
 
@@ -45,32 +45,32 @@ SCHEMA = pa.schema(
         CONTENT_ID: pa.string(),
         LABEL: pa.string(),
         PHASH: pa.uint64(),  # null if the method is exact
-        CLUSTER: pa.int64(),  # all samples of a cluster stay in one part
+        CLUSTER: pa.int64(),  # samples of one cluster must not be in two parts
         KEEPER_ID: pa.string(),  # the sample's own id if it is kept
         STATUS: pa.string(),
         REASON: pa.string(),
-        DISTANCE: pa.int32(),  # bits to the keeper
+        DISTANCE: pa.int32(),  # Hamming distance to the keeper, in bits
     }
 )
-_POLICY = "policy"  # in the file's metadata: the params of dedupe, as JSON
+_POLICY = "policy"  # key in the file's metadata; holds the params of dedupe as JSON
 
 
 @dataclass(frozen=True)
 class DedupeResult:
-    """A dataset as dedupe left it: samples, their contents, edges, clusters and its params."""
+    """The result of dedupe for n samples: their contents, edges and clusters, and the params."""
 
     samples: pa.Table
     contents: Contents
     edges: Edges
-    clusters: Ints  # (n,) of samples
+    clusters: Ints  # (n,) number of each sample's cluster
     policy: Dedupe
-    arrived: Ints  # (n,) of samples, by the dataset's own count
+    arrived: Ints  # (n,) run of split that first saw each sample
 
     def where(self, is_kept: NDArray[np.bool_]) -> DedupeResult:
-        """Return some of the samples (n,), as if there were no others."""
+        """Return the result for the samples with `is_kept` (n,), as if there were no others."""
         samples = self.samples.filter(pa.array(is_kept))
         contents = contents_of(samples)
-        number = np.full(len(self.contents.ids), -1)  # of each content among those kept
+        number = np.full(len(self.contents.ids), -1)  # new index of each content that is kept
         number[self.contents.of[is_kept]] = contents.of
         edges = Edges(*(_renumbered(pairs, number) for pairs in self.edges))
         clusters = clusters_of(len(contents.ids), edges, self.policy.group_within)
@@ -84,7 +84,7 @@ def _renumbered(pairs: Pairs, number: Ints) -> Pairs:
 
 
 def write_marks(dataset: str, table: pa.Table, policy: Dedupe) -> None:
-    """Write dedupe.parquet: `table` has the columns of SCHEMA, a row for each sample."""
+    """Write dedupe.parquet: `table` has the columns of SCHEMA and one row for each sample."""
     table = table.replace_schema_metadata({_POLICY: policy.model_dump_json()})
     write_parquet(dedupe_path(dataset), table)
 
@@ -113,7 +113,7 @@ def _policy_of(dataset: str, table: pa.Table) -> Dedupe:
 
 
 def read_dedupe_result(dataset: str) -> DedupeResult:
-    """Return what dedupe left of a dataset.
+    """Return the result of dedupe for a dataset.
 
     Raises PipelineError if a table is missing or damaged, or if they describe different samples.
     """

@@ -1,4 +1,4 @@
-"""Intake: from a file's bytes to a row of the border, the same at every door for pictures."""
+"""Turn the bytes of image files into rows of samples.parquet, for every source of images."""
 
 from __future__ import annotations
 
@@ -11,55 +11,73 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import Rejected
+from pipeline.dataset.columns import (
+    CONTENT_ID,
+    HEIGHT,
+    IMAGE,
+    LABEL,
+    LICENCE,
+    NOTES,
+    ORIGINAL_BYTES,
+    ORIGINAL_FORMAT,
+    ORIGINAL_HEIGHT,
+    ORIGINAL_WIDTH,
+    SAMPLE_ID,
+    WIDTH,
+)
+from pipeline.dataset.rejected import RejectedRow
 from pipeline.images.normalise import EXTENSIONS, MAX_PIXELS, Normalised, content_id, normalise
 
 
 @dataclass(frozen=True)
 class IngestedImage:
-    """A picture in the form of the samples, and what identifies the file it came from."""
+    """A normalised image, and the content id and the size of its file."""
 
     content_id: str
     size: int  # bytes of the file
     normalised: Normalised
 
     def columns(self, sample_id: str, notes: Iterable[str] = ()) -> dict[str, Any]:
-        """Return what the border wants to know of the picture itself; `notes` follow its own."""
-        picture = self.normalised
-        extension = EXTENSIONS[picture.format]
+        """Return the columns of samples.parquet that describe the image, by name.
+
+        `notes` are added to those of the normalisation.
+        """
+        image = self.normalised
+        extension = EXTENSIONS[image.format]
         path = sample_id if sample_id.endswith(extension) else sample_id + extension
         return {
-            "sample_id": sample_id,
-            "content_id": self.content_id,
-            "image": {"bytes": picture.data, "path": path},
-            "width": picture.width,
-            "height": picture.height,
-            "original_width": picture.info.width,
-            "original_height": picture.info.height,
-            "original_bytes": self.size,
-            "original_format": picture.info.format,
-            "notes": "; ".join([*picture.notes, *notes]) or None,
+            SAMPLE_ID: sample_id,
+            CONTENT_ID: self.content_id,
+            IMAGE: {"bytes": image.data, "path": path},
+            WIDTH: image.width,
+            HEIGHT: image.height,
+            ORIGINAL_WIDTH: image.info.width,
+            ORIGINAL_HEIGHT: image.info.height,
+            ORIGINAL_BYTES: self.size,
+            ORIGINAL_FORMAT: image.info.format,
+            NOTES: "; ".join([*image.notes, *notes]) or None,
         }
 
 
 def ingest_image(
     data: bytes, max_side: int, *, min_side: int = 1, max_pixels: int = MAX_PIXELS
 ) -> IngestedImage | Rejected:
-    """Verify a file and bring it to the form of the samples, or say why it has none.
+    """Return a file's bytes as a verified and normalised image, or the reason to reject it.
 
-    The verdict is returned, not raised, so that a pool of threads passes it on like a picture.
+    The rejection is returned, not raised, so that `map_threads` goes on with the other files.
     """
     try:
-        picture = normalise(data, max_side, min_side=min_side, max_pixels=max_pixels)
-    except Rejected as refusal:
-        return refusal
-    return IngestedImage(content_id(data), len(data), picture)
+        image = normalise(data, max_side, min_side=min_side, max_pixels=max_pixels)
+    except Rejected as rejection:
+        return rejection
+    return IngestedImage(content_id(data), len(data), image)
 
 
 @dataclass
 class Tally:
-    """What the files of a door came to: counts for its report, a row for each rejected one."""
+    """Counts of accepted and rejected files for a stage's report, and the rows of rejected.csv."""
 
-    rejected_rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    rejected_rows: list[RejectedRow] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
@@ -67,19 +85,19 @@ class Tally:
 
     def accept(self, row: dict[str, Any]) -> dict[str, Any]:
         """Count a sample's row and return it."""
-        self.labels[row["label"]] += 1
-        notes = (row["notes"] or "").split("; ") if row["notes"] else []
+        self.labels[row[LABEL]] += 1
+        notes = row[NOTES].split("; ") if row[NOTES] else []
         self.notes.update(re.sub(r"\d+", "N", note) for note in notes)
-        self.licences[row.get("licence") or "unknown"] += 1
+        self.licences[row.get(LICENCE) or "unknown"] += 1
         return row
 
     def reject(self, sample_id: str, label: str, why: Rejected, source: str) -> None:
-        """Count a rejection and keep its row."""
+        """Count a rejection and add its row; `source` is a URL, a path or a member's name."""
         self.rejected[why.reason] += 1
-        self.rejected_rows.append((sample_id, label, why.reason, why.detail, source))
+        self.rejected_rows.append(RejectedRow(sample_id, label, why.reason, why.detail, source))
 
     def report(self) -> dict[str, Any]:
-        """Return the metrics: stable counts."""
+        """Return the counts by label, reason, note and licence, sorted by name."""
         return {
             "samples": self.labels.total(),
             "labels": dict(sorted(self.labels.items())),
@@ -90,14 +108,14 @@ class Tally:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the files under a folder in order of their paths, without the hidden ones."""
+    """Return the files below a folder, sorted by path, without hidden ones."""
     return [path for path in files_and_links(folder) if path.is_file()]
 
 
 def files_and_links(folder: Path) -> list[Path]:
-    """Return what lies under a folder, links that lead to no file too; hidden ones are left out.
+    """Return the files below a folder, and broken links; sorted by path, without hidden ones.
 
-    Links to folders are not followed: DVC does not, so it would not see what changes there.
+    Links to folders are not followed: DVC does not follow them and would miss changes there.
     """
     return sorted(
         path
@@ -108,5 +126,5 @@ def files_and_links(folder: Path) -> list[Path]:
 
 
 def utf8_name(name: object) -> str:
-    """Return a file's name in valid UTF-8, whatever bytes it has."""
+    """Return a file's name as valid UTF-8; other bytes become U+FFFD."""
     return os.fsencode(str(name)).decode("utf-8", "replace")

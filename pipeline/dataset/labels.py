@@ -1,4 +1,4 @@
-"""Labels and their names for people."""
+"""The names that reports and pages show for labels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from pipeline.dataset.columns import LABEL, LABEL_NAME, ROMANISED
 
-# what `class_names` reads of the samples
+# the columns of samples.parquet that `class_names` needs
 NAME_COLUMNS = (LABEL, LABEL_NAME, ROMANISED)
 
 
 @dataclass(frozen=True)
 class ClassName:
-    """One class: its label, its name for people, and that name in Latin letters."""
+    """The names of one class: its label, the name to show, and that name in Latin letters."""
 
     label: str
     name: str
@@ -23,10 +23,10 @@ class ClassName:
 
 
 class ClassNames(dict[str, ClassName]):
-    """Names by label; a label that no sample came with is its own name."""
+    """Names by label; the name of an unknown label is the label itself."""
 
     def __missing__(self, label: str) -> ClassName:
-        """Return the label as its own name."""
+        """Return the label as its own name, for a label that no sample has."""
         return ClassName(label, label)
 
     def of(self, labels: Iterable[str]) -> tuple[ClassName, ...]:
@@ -35,9 +35,9 @@ class ClassNames(dict[str, ClassName]):
 
 
 def class_names(samples: pa.Table) -> ClassNames:
-    """Return the names in a table of samples that has the columns label, label_name, romanised.
+    """Return the names in a table of samples with NAME_COLUMNS.
 
-    If samples of one label disagree, the last name in alphabetical order counts.
+    If samples of one label have several names, the last name in alphabetical order is used.
     """
     keys = list(NAME_COLUMNS)
     rows = samples.group_by(keys).aggregate([]).to_pylist()

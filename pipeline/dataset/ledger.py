@@ -1,10 +1,10 @@
-"""The ledger of a crawl: one line for every attempt, beside the pictures it tells of.
+"""The ledger of a crawl: one line for each attempt to download a URL, beside the images.
 
     data/dances/crawl/<dance>/ledger.jsonl
     data/dances/crawl/<dance>/images/<sha256><.jpg|.png|...>
 
-A line is written before its picture is renamed into place, so after a crash the ledger may name a
-picture that is not there (it is then fetched again) and never the other way round.
+A line is written before its image is renamed into place. So after a crash the ledger may name an
+image that is not there, which the next run downloads again. No image is without a line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Self
 from pipeline.core.errors import PipelineError
 from pipeline.images.normalise import EXTENSIONS
 
-# A host's or the network's bad day: worth another try in a later run.
+# reasons that may be temporary: a later run tries the URL again
 TRANSIENT = frozenset(
     {"timeout", "connection", "dns", "tls", "busy"}
     | {f"http-{status}" for status in (429, 500, 502, 503, 504)}
@@ -34,12 +34,12 @@ TRANSIENT = frozenset(
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt at one URL; None is what is not known."""
+    """One attempt to download one URL; a field is None if its value is unknown."""
 
     dance: str
     engine: str
     query: str
-    rank: int  # within the engine's answers to the query, from 1
+    rank: int  # among the engine's results for the query, from 1
     source_url: str
     page_url: str | None = None
     final_url: str | None = None
@@ -60,36 +60,36 @@ class Attempt:
     time: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields by name (dataclasses.asdict copies deeply, and takes ten times it)."""
+        """Return all fields by name, in a tenth of the time that dataclasses.asdict takes."""
         return {name: getattr(self, name) for name in _KEYS}
 
     @property
     def file_name(self) -> str:
-        """The name of the picture's file: its sha256, and an extension by its content."""
+        """The name of the image's file: its sha256, and the extension of its format."""
         return f"{self.sha256}{EXTENSIONS[str(self.format)]}"
 
 
 def is_licensed(licence: str | None, demanded: Collection[str]) -> bool:
-    """Say whether a picture under this licence may be used; where none is demanded, any may."""
+    """Return whether an image has a demanded licence; without demands, any image has."""
     return not demanded or licence in demanded
 
 
 def provenance(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> dict[str, Attempt]:
-    """Return the attempt that says where each picture is from, by sha256.
+    """Return the attempt that is recorded as the source of each image, by sha256.
 
-    Of all URLs that gave the same bytes it is one with a demanded licence, then one whose licence
-    is known, then one of the first day, so that a top-up changes nothing that was, then the best
-    ranked. Which of them came first over the network says nothing.
+    Several URLs may give the same bytes. An attempt is preferred if it has a demanded licence; then
+    if it has any licence; then by the earlier day, so that a later crawl changes no source; then by
+    the better rank. The order in which responses arrived has no effect.
     """
     best: dict[str, Attempt] = {}
     for attempt in attempts:
         if attempt.outcome in ("stored", "duplicate") and attempt.sha256:
             known = best.get(attempt.sha256, attempt)
-            best[attempt.sha256] = min(known, attempt, key=lambda one: _standing(one, demanded))
+            best[attempt.sha256] = min(known, attempt, key=lambda one: _preference(one, demanded))
     return best
 
 
-def _standing(attempt: Attempt, demanded: Collection[str]) -> tuple[Any, ...]:
+def _preference(attempt: Attempt, demanded: Collection[str]) -> tuple[Any, ...]:
     return (
         not is_licensed(attempt.licence, demanded),
         attempt.licence is None,
@@ -104,21 +104,21 @@ def _standing(attempt: Attempt, demanded: Collection[str]) -> tuple[Any, ...]:
 def latest_attempts(
     attempts: Iterable[Attempt], demanded: Collection[str] = ()
 ) -> dict[str, Attempt]:
-    """Return the last word on every URL.
+    """Return the latest attempt at each URL that settles it.
 
-    A retry is none. Nor is a refusal for its licence of what had come before, once licences that
-    it has are demanded, or none.
+    A retry settles nothing. Neither does a refusal for the licence, if an earlier attempt stored
+    the image and its licence is allowed now.
     """
     latest: dict[str, Attempt] = {}
     for attempt in attempts:
-        _hear(latest, attempt, demanded)
+        _add_latest(latest, attempt, demanded)
     return latest
 
 
-def _hear(latest: dict[str, Attempt], attempt: Attempt, demanded: Collection[str]) -> None:
+def _add_latest(latest: dict[str, Attempt], attempt: Attempt, demanded: Collection[str]) -> None:
     before = latest.get(attempt.source_url)
-    had = before if before and before.outcome != "refused" else None
-    if attempt.reason == "licence" and had and is_licensed(had.licence, demanded):
+    stored = before if before and before.outcome != "refused" else None
+    if attempt.reason == "licence" and stored and is_licensed(stored.licence, demanded):
         return
     if attempt.outcome != "retry":
         latest[attempt.source_url] = attempt
@@ -128,40 +128,42 @@ _KEYS = ("time", *(field.name for field in fields(Attempt) if field.name != "tim
 
 
 class Ledger:
-    """The ledger and the pictures of one dance, held by one process at a time.
+    """The ledger and the images of one dance, locked by one process at a time.
 
-    `stored` has the attempt behind every picture on the disk, by sha256, but for those without one
-    of the `licences` where some are demanded; `latest` the last word on every URL. Entering locks
-    the folder, mends a cut last line and clears what a killed run left; raises PipelineError when
-    another process crawls here.
+    `stored` has the attempt of each image on the disk by sha256, if the image has one of the
+    demanded `licences`. `latest` has the latest attempt at each URL. Entering the context locks the
+    folder, removes a truncated last line and the leftovers of a killed run. It raises PipelineError
+    if another process crawls into the folder.
     """
 
     def __init__(self, folder: Path, licences: Collection[str] = ()) -> None:
         self.folder = folder
         self.licences = frozenset(licences)
         self.images = folder / "images"
-        self.incoming = folder / ".incoming"  # in the same file system: a rename is atomic there
+        self.incoming = folder / ".incoming"  # in the same file system, where a rename is atomic
         self.path = folder / "ledger.jsonl"
         self.stored: dict[str, Attempt] = {}
         self.latest: dict[str, Attempt] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        import fcntl  # not on Windows, where ledgers can be read all the same
+        import fcntl  # missing on Windows, where ledgers can still be read
 
         self.images.mkdir(parents=True, exist_ok=True)
         self._folder = os.open(self.folder, os.O_RDONLY)
         try:
-            # The folder itself is locked: a lock file would become part of DVC's output.
+            # The lock is on the folder itself, because DVC would track a lock file in it.
             fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._folder)
-            raise PipelineError(f"{self.folder}: another crawl is at work here") from error
+            raise PipelineError(
+                f"{self.folder}: another crawl uses this folder; wait for it, or stop it"
+            ) from error
         try:
             shutil.rmtree(self.incoming, ignore_errors=True)
-            _mend(self.path)
+            _remove_truncated_line(self.path)
             for attempt in read_ledger(self.path):
-                self._recall(attempt)
+                self._restore(attempt)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             self._size = os.fstat(self._file).st_size
             self.incoming.mkdir()
@@ -182,9 +184,10 @@ class Ledger:
         os.close(self._folder)
 
     def add(self, attempt: Attempt, data: bytes | None = None) -> bool:
-        """Write an attempt; return whether it brought a new picture.
+        """Write an attempt, and store `data`; return whether the image is new.
 
-        `data` is a verified picture: it is stored, or the attempt a duplicate of one that is.
+        `data` is a verified image; None if there is none. If the same bytes are stored already, the
+        outcome of the attempt becomes "duplicate".
         """
         attempt.time = datetime.now(UTC).isoformat(timespec="seconds")
         if data is None:
@@ -206,9 +209,9 @@ class Ledger:
         return is_new
 
     def _append(self, attempt: Attempt) -> None:
-        """Write a line whole, or leave the ledger as it was (a full disk takes half a line)."""
+        """Append a line; if the disk is full, restore the ledger and raise OSError."""
         text = json.dumps(attempt.as_dict(), ensure_ascii=False) + "\n"
-        line = left = text.encode("utf-8", "replace")  # half a surrogate is no text to anyone
+        line = left = text.encode("utf-8", "replace")  # an unpaired surrogate has no encoding
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -216,11 +219,11 @@ class Ledger:
             os.ftruncate(self._file, self._size)
             raise OSError(error.errno, error.strerror, str(self.path)) from error
         self._size += len(line)
-        _hear(self.latest, attempt, self.licences)
+        _add_latest(self.latest, attempt, self.licences)
 
-    def _recall(self, attempt: Attempt) -> None:
-        """Take in a line of an earlier run; its picture may have been lost or damaged since."""
-        _hear(self.latest, attempt, self.licences)
+    def _restore(self, attempt: Attempt) -> None:
+        """Add an attempt of an earlier run, whose image may be lost or damaged by now."""
+        _add_latest(self.latest, attempt, self.licences)
         is_here = attempt.outcome in ("stored", "duplicate") and is_licensed(
             attempt.licence, self.licences
         )
@@ -233,9 +236,10 @@ class Ledger:
                 self.stored[str(attempt.sha256)] = attempt
 
     def is_settled(self, url: str, still_refused: Callable[[Attempt], bool]) -> bool:
-        """Say whether a URL needs no request: its picture is here, or it was refused for good.
+        """Return whether a URL needs no request: its image is stored, or it was refused for good.
 
-        `still_refused` judges by today's rules what was refused by yesterday's.
+        `still_refused` returns whether the current rules refuse an attempt that earlier rules
+        refused.
         """
         attempt = self.latest.get(url)
         if attempt is None:
@@ -245,15 +249,15 @@ class Ledger:
         return attempt.sha256 in self.stored
 
     def report(self, asked: int) -> dict[str, Any]:
-        """Return the metrics: pictures asked for, stored, duplicates, refused by reason, licences.
+        """Return the metrics: images asked for, stored and duplicate, refusals by reason, licences.
 
-        A URL counts once, by the last word on it; so a second run changes nothing.
+        A URL counts once, by its latest attempt. So another run without news changes nothing.
         """
-        words = self.latest.values()
-        here = sum(word.outcome != "refused" and word.sha256 in self.stored for word in words)
-        refused = Counter(str(word.reason) for word in words if word.outcome == "refused")
-        told = provenance((word for word in words if word.sha256 in self.stored), self.licences)
-        licences = Counter(attempt.licence or "unknown" for attempt in told.values())
+        latest = self.latest.values()
+        here = sum(one.outcome != "refused" and one.sha256 in self.stored for one in latest)
+        refused = Counter(str(one.reason) for one in latest if one.outcome == "refused")
+        sources = provenance((one for one in latest if one.sha256 in self.stored), self.licences)
+        licences = Counter(attempt.licence or "unknown" for attempt in sources.values())
         return {
             "asked": asked,
             "stored": len(self.stored),
@@ -264,14 +268,14 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> list[Attempt]:
-    """Read a ledger; no file is no attempts.
+    """Return the attempts in a ledger; an empty list if there is no file.
 
-    Raises PipelineError naming the line that is not an attempt; a last line that was cut short is
-    left out.
+    A truncated last line is skipped. Raises PipelineError with the number of a line that is not an
+    attempt.
     """
     attempts = []
     lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last line end was cut
+    for number, line in enumerate(lines[:-1], 1):  # text after the last line end is truncated
         if line:
             attempts.append(_parsed(line, f"{path}: line {number}"))
     return attempts
@@ -282,13 +286,13 @@ def _parsed(line: bytes, where: str) -> Attempt:
         values = json.loads(line)
         return Attempt(**{key: value for key, value in values.items() if key in _KEYS})
     except (ValueError, TypeError, AttributeError) as error:
-        raise PipelineError(f"{where}: not an attempt: {error}; remove the line") from error
+        raise PipelineError(f"{where}: not an attempt: {error}; remove this line") from error
 
 
-def _mend(path: Path) -> None:
-    """Cut off a last line that a killed run or a full disk left without its end."""
+def _remove_truncated_line(path: Path) -> None:
+    """Remove a last line that a killed run or a full disk left incomplete."""
     data = path.read_bytes() if path.exists() else b""
     whole = data.rfind(b"\n") + 1
     if whole < len(data):
         os.truncate(path, whole)
-        print(f"{path}: the last line was cut short and is left out", file=sys.stderr)
+        print(f"warning: {path}: removed the last line, which was truncated", file=sys.stderr)

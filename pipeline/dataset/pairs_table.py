@@ -1,6 +1,6 @@
-"""pairs.parquet: pairs of images that may be the same, by kind.
+"""pairs.parquet: pairs of samples that may show the same image, by kind.
 
-Read by the stages that keep parts apart, and by people who review what dedupe asks about.
+Split reads it to keep such samples in one part; the review page shows the pairs to people.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pipeline.dataset.contents import Contents, Ints
 from pipeline.dataset.paths import pairs_path
 from pipeline.dataset.tables import damaged, read_parquet, write_parquet
 
-SAME = "same"  # the kind of a pair of samples with the same bytes; other kinds are Edges' fields
+SAME = "same"  # kind of a pair with the same bytes; the other kinds are the fields of Edges
 SCHEMA = pa.schema(
     [(A, pa.string()), (B, pa.string()), (DISTANCE, pa.int32()), (KIND, pa.string())]
 )
 
 
 class Pairs(NamedTuple):
-    """Pairs by position: `a` < `b` (int64) and their Hamming `distance` (int32), sorted."""
+    """Sorted pairs of indices `a` < `b`, and their Hamming `distance` in bits; each (pairs,)."""
 
     a: NDArray[np.int64]
     b: NDArray[np.int64]
     distance: NDArray[np.int32]
 
     def where(self, keep: NDArray[np.bool_]) -> Pairs:
-        """Return the pairs for which `keep` is true."""
+        """Return the pairs for which `keep` (pairs,) is true."""
         return Pairs(self.a[keep], self.b[keep], self.distance[keep])
 
 
@@ -40,15 +40,15 @@ NONE = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32)
 
 
 class Edges(NamedTuple):
-    """Pairs of contents by kind, each pair of one kind only."""
+    """Pairs of contents by kind; a pair has one kind only."""
 
     near: Pairs = NONE
-    mirror: Pairs = NONE  # one beside the other's mirror image
-    crop: Pairs = NONE  # one perhaps a part of the other; for a person to look at
+    mirror: Pairs = NONE  # one resembles the mirror image of the other
+    crop: Pairs = NONE  # one may be a crop of the other; for review only
 
 
 def each_once(one: Ints, other: Ints, distance: NDArray[np.int32]) -> Pairs:
-    """Return pairs in order, of equal ones the nearest."""
+    """Return pairs sorted and without repeats; of a repeated pair, the smallest distance stays."""
     a, b = np.minimum(one, other), np.maximum(one, other)
     order = np.lexsort((distance, b, a))
     a, b, distance = a[order], b[order], distance[order]
@@ -58,7 +58,10 @@ def each_once(one: Ints, other: Ints, distance: NDArray[np.int32]) -> Pairs:
 
 
 def components(m: int, a: Ints, b: Ints) -> Ints:
-    """Return the connected component of each of m nodes, numbered by first node."""
+    """Return the connected component of each of m nodes, as (m,) numbers by first node.
+
+    `a` and `b` (pairs,) are the ends of the edges.
+    """
     graph = coo_array((np.ones(a.size, bool), (a, b)), shape=(m, m))
     _, found = connected_components(graph, directed=False)
     _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
@@ -66,9 +69,11 @@ def components(m: int, a: Ints, b: Ints) -> Ints:
 
 
 def clusters_of(m: int, edges: Edges, within: int) -> Ints:
-    """Return the cluster of each of m contents: near-duplicates `within` and mirror images join.
+    """Return the cluster of each of m contents, as (m,) numbers.
 
-    Right for keeping parts apart and never for removing: chains grow long.
+    Mirror images and near-duplicates within a distance of `within` bits are in one cluster.
+    Clusters serve to keep such images in one part, not to remove images: the ends of a long chain
+    may differ.
     """
     near = edges.near.where(edges.near.distance <= within)
     a = np.concatenate([near.a, edges.mirror.a])
@@ -77,7 +82,11 @@ def clusters_of(m: int, edges: Edges, within: int) -> Ints:
 
 
 def pairs_table(samples: pa.Table, contents: Contents, edges: Edges) -> pa.Table:
-    """Return pairs by sample id: a content's first sample with its copies, then the other kinds."""
+    """Return pairs.parquet as a table: copies of one content first, then the pairs of `edges`.
+
+    A pair of copies has the preferred sample of the content as `a`. A pair of contents has the
+    preferred sample of each.
+    """
     copies = np.flatnonzero(contents.best[contents.of] != np.arange(contents.of.size))
     copies = copies[np.argsort(contents.place[copies])]
     a, b = [contents.best[contents.of[copies]]], [copies]
@@ -124,7 +133,7 @@ def read_edges(dataset: str, samples: pa.Table, contents: Contents) -> Edges:
     try:
         a, b = (np.array([of[name] for name in table[end].to_pylist()], np.int64) for end in (A, B))
     except KeyError as error:
-        raise damaged(pairs_path(dataset), f"unknown sample {error}") from error
+        raise damaged(pairs_path(dataset), f"it names the unknown sample {error}") from error
     found = {}
     for name in Edges._fields:
         rows = kinds == name

@@ -87,7 +87,7 @@ def archives_folder(dataset: str) -> Path:
 
 
 def archive_path(dataset: str, source: str, part: str) -> Path:
-    """Return the path of a verified archive: `source` is online or offline, `part` train or test."""
+    """Return the path of an archive; `source` is online or offline, `part` is train or test."""
     return archives_folder(dataset) / f"{source}-{part}.tar.gz"
 
 

@@ -1,4 +1,4 @@
-"""How pen files become pictures: what samples and models remember of it."""
+"""The settings with which convert drew pen files, kept in samples.parquet and in models."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.samples import existing_samples
 
-_KEY = "drawing"  # in the metadata of samples.parquet
+_KEY = "drawing"  # in the metadata of samples.parquet and in model.json
 
 
 @dataclass(frozen=True, slots=True)
 class PenSettings:
-    """How pen files become pictures; `pipeline.convert.render` says what it means."""
+    """How pen files are drawn as images; `pipeline.convert.render` explains the settings."""
 
-    dpi: float = 250
+    dpi: float = 250  # dots per inch of the image
     pen_width: int = 2  # pixels
-    y_axis: str = "down"
+    y_axis: str = "down"  # or "up": the direction of growing y in the pen files
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the metadata of samples hold."""
+        """The entry for the metadata of samples.parquet."""
         return {_KEY: json.dumps(asdict(self))}
 
 
 def read_pen_settings(dataset: str) -> PenSettings | None:
-    """Return how a dataset's pen files are drawn, as its samples tell; None: it has none."""
-    told = pq.read_schema(existing_samples(dataset)).metadata.get(_KEY.encode())
-    return None if told is None else PenSettings(**json.loads(told))
+    """Return the settings in a dataset's samples; None if it has no pen files.
+
+    Raises PipelineError if the file of samples is missing.
+    """
+    settings = pq.read_schema(existing_samples(dataset)).metadata.get(_KEY.encode())
+    return None if settings is None else PenSettings(**json.loads(settings))

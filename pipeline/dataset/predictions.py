@@ -1,4 +1,4 @@
-"""predictions.parquet: what the model predicted for the validation and test sets."""
+"""predictions.parquet: the predictions of the model for the validation and test sets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 def write_predictions(dataset: str, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write predictions.parquet: equally long columns, a row for each sample."""
+    """Write predictions.parquet: columns by name, with one value for each sample."""
     write_parquet(predictions_path(dataset), pa.table(dict(columns), schema=SCHEMA))
 
 

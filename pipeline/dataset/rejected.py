@@ -1,4 +1,4 @@
-"""rejected.csv: files that did not become samples, and why."""
+"""rejected.csv: the files that did not become samples, and the reasons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADER = (SAMPLE_ID, LABEL, REASON, DETAIL, SOURCE)
 
 
 class RejectedRow(NamedTuple):
-    """One file that was rejected; its fields are the columns of rejected.csv."""
+    """One rejected file; the fields are the columns of rejected.csv."""
 
     sample_id: str
     label: str
@@ -24,7 +24,7 @@ class RejectedRow(NamedTuple):
 
 
 def write_rejected(dataset: str, rows: Iterable[tuple[str, str, str, str, str]]) -> None:
-    """Write rejected.csv: a RejectedRow, or a tuple like it, for each file."""
+    """Write rejected.csv; a row is a RejectedRow or a tuple of the same fields."""
     write_csv(rejected_path(dataset), HEADER, rows)
 
 

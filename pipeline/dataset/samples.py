@@ -1,8 +1,7 @@
-"""The border: one table of samples, whatever door they came through.
+"""samples.parquet: one row for each sample, in one schema for all sources of images.
 
-`data/<dataset>/samples.parquet` holds one row a sample in the column types of `SCHEMA`. Its
-`image` column (`{bytes, path}`) and metadata are the form that Hugging Face `datasets`, pandas,
-DuckDB and Polars open as an image data set.
+The `image` column (`{bytes, path}`) and the metadata have the form that Hugging Face `datasets`
+opens as an image dataset. pandas, DuckDB and Polars read the file, too.
 """
 
 from __future__ import annotations
@@ -48,26 +47,26 @@ from pipeline.dataset.paths import missing_file, samples_path
 from pipeline.dataset.tables import damaged
 
 COLUMNS: dict[str, pa.DataType] = {
-    # what it is
+    # identity and label
     SAMPLE_ID: pa.string(),  # unique in the dataset: dance/sha256[:16], or the archive member
-    CONTENT_ID: pa.string(),  # sha256 of the picture itself; equal for the same picture
+    CONTENT_ID: pa.string(),  # sha256 of the original file or bitmap; equal for equal images
     IMAGE: pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-    LABEL: pa.string(),  # the class key: "kathak", "042"
-    LABEL_NAME: pa.string(),  # for people: "Kathak", "கா"
-    ROMANISED: pa.string(),  # ISO 15919 where the label is a letter
-    # who made it, and where its publisher put it
-    GROUP: pa.string(),  # provenance: the writer; null where unknown
-    TRIAL: pa.int32(),  # which attempt of the writer
-    OFFICIAL_PART: pa.string(),  # "train" or "test" where the publisher has split it
-    # the stored picture and the one it came from (pixels)
+    LABEL: pa.string(),  # the key of the class: "kathak", "042"
+    LABEL_NAME: pa.string(),  # the name to show: "Kathak", "கா"
+    ROMANISED: pa.string(),  # ISO 15919, if the label is a letter
+    # groups, and the publisher's split
+    GROUP: pa.string(),  # the writer, for example; null if unknown
+    TRIAL: pa.int32(),  # number of the writer's attempt at this label
+    OFFICIAL_PART: pa.string(),  # "train" or "test", if the publisher has split the dataset
+    # the stored image and the original, in pixels and bytes
     WIDTH: pa.int32(),
     HEIGHT: pa.int32(),
     ORIGINAL_WIDTH: pa.int32(),
     ORIGINAL_HEIGHT: pa.int32(),
     ORIGINAL_BYTES: pa.int64(),
     ORIGINAL_FORMAT: pa.string(),  # "JPEG", "TIFF", "UNIPEN"
-    NOTES: pa.string(),  # what was done to it: "first of 12 frames; reduced"
-    # where it was found
+    NOTES: pa.string(),  # changes to the original: "first of 12 frames; reduced"
+    # source and licence
     SOURCE_URL: pa.string(),
     PAGE_URL: pa.string(),
     ENGINE: pa.string(),
@@ -94,7 +93,7 @@ ROW_GROUP = 2_000  # rows held in memory while writing; 2,000 photos of 100 KB a
 
 
 def existing_samples(dataset: str) -> Path:
-    """Return the path of a dataset's samples; raise PipelineError if the file is missing."""
+    """Return the path of a dataset's samples. Raises PipelineError if the file is missing."""
     path = samples_path(dataset)
     if not path.exists():
         raise missing_file(path)
@@ -102,9 +101,10 @@ def existing_samples(dataset: str) -> Path:
 
 
 class SampleWriter:
-    """Streams rows into a Parquet file, a row group at a time.
+    """Streams samples into a Parquet file, in row groups of `row_group` samples.
 
-    Columns that a row does not name are null; a name outside `COLUMNS` is a KeyError.
+    A column that a sample does not name is null. Raises KeyError for a column outside COLUMNS, and
+    ValueError if a sample lacks one of REQUIRED.
     """
 
     def __init__(
@@ -119,14 +119,14 @@ class SampleWriter:
         )
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add one sample."""
+        """Add one sample: values by column name."""
         self.add_columns({name: [value] for name, value in row.items()})
 
     def add_columns(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Add many samples: equally long sequences by column name."""
+        """Add several samples: sequences of equal length by column name."""
         unknown = columns.keys() - COLUMNS.keys()
         if unknown:
-            raise KeyError(f"no such sample column: {sorted(unknown)}")
+            raise KeyError(f"unknown columns of samples: {sorted(unknown)}")
         count = len(columns[SAMPLE_ID])
         for name, buffer in self._columns.items():
             values = columns.get(name)
@@ -137,7 +137,7 @@ class SampleWriter:
             self._flush()
 
     def _flush(self) -> None:
-        """Write one row group: the file's bytes depend on its rows, not on how they came in."""
+        """Write one row group. The file's bytes depend on the rows, not on how they were added."""
         count = min(self._buffered, self._row_group)
         if count:
             columns = {name: buffer[:count] for name, buffer in self._columns.items()}
@@ -151,7 +151,7 @@ class SampleWriter:
         self._buffered -= count
 
     def close(self, *, flush: bool = True) -> None:
-        """Write what is buffered and the footer."""
+        """Write the buffered rows, if `flush`, and the footer."""
         if flush:
             self._flush()
         self._writer.close()
@@ -161,7 +161,7 @@ class SampleWriter:
 def writing_samples(
     path: Path, row_group: int = ROW_GROUP, about: Mapping[str, str] | None = None
 ) -> Iterator[SampleWriter]:
-    """Give a writer; the file appears at `path` when the block ends well, else not at all.
+    """Give a writer. The file appears at `path` when the block ends; not if the block raises.
 
     `about` is added to the file's metadata.
     """
@@ -178,9 +178,10 @@ def writing_samples(
 def read_samples(
     dataset: str, columns: Sequence[str] | None = None, *, images: bool = True
 ) -> pa.Table:
-    """Read a dataset's samples, all columns or the named ones, with or without the pictures.
+    """Return a dataset's samples as a table, all columns or the named ones.
 
-    Raises PipelineError when the file is missing, damaged or of an older schema.
+    Without `images`, the image column is left out. Raises PipelineError if the file is missing,
+    damaged or lacks a column.
     """
     path = existing_samples(dataset)
     wanted = list(columns) if columns is not None else list(COLUMNS)

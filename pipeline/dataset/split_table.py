@@ -1,4 +1,4 @@
-"""split.csv: the part of each sample: train, valid, test, or out with the reason."""
+"""split.csv: the part of each sample, train, valid or test; or out, with a reason."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ VALID = "valid"
 TEST = "test"
 OUT = "out"
 PARTS = (TRAIN, VALID, TEST)
-# reasons to be out, beside those of dedupe.parquet
+# reasons to leave a sample out; dedupe.parquet has further ones
 DUPLICATE_OF_TEST = "duplicate-of-test"
 GROUP_IN_TEST = "group-in-test"
 HEADER = (SAMPLE_ID, CONTENT_ID, LABEL, PART, GROUP, REASON)
 
 
 class SplitRow(NamedTuple):
-    """One sample of split.csv; its fields are the columns."""
+    """One sample in split.csv; the fields are the columns."""
 
     sample_id: str
     content_id: str
     label: str
     part: str  # one of PARTS, or OUT
     group: str
-    reason: str  # why it is out; empty if it is not
-    fold: str = ""  # a number for train and valid, if params ask for folds
+    reason: str  # why the sample is out; empty if it is not
+    fold: str = ""  # a number for samples of train and valid, if params set folds
 
 
 @dataclass(frozen=True)
 class Part:
-    """The samples of a part, in split.csv's order."""
+    """The samples of one part, in the order of split.csv."""
 
     sample_ids: list[str] = field(default_factory=list)
     content_ids: list[str] = field(default_factory=list)
@@ -52,12 +52,12 @@ class Part:
 
 
 def header(*, has_folds: bool) -> tuple[str, ...]:
-    """Return the header line of split.csv, with a column of folds or without."""
+    """Return the header line of split.csv, with or without a column of folds."""
     return (*HEADER, FOLD) if has_folds else HEADER
 
 
 def write_split(dataset: str, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write split.csv; `names` is its header."""
+    """Write split.csv; `names` is its header, from `header()`."""
     write_csv(split_path(dataset), names, rows)
 
 
@@ -89,7 +89,7 @@ def read_parts(dataset: str) -> dict[str, Part]:
 def classes_to_learn(dataset: str, parts: dict[str, Part]) -> list[str]:
     """Return the labels of the training set, sorted.
 
-    Raises PipelineError if the training set is empty or has one class only, or if the validation
+    Raises PipelineError if the training set is empty or has only one class, or if the validation
     or test set has a class that the training set lacks.
     """
     path = split_path(dataset)
@@ -114,5 +114,5 @@ def classes_to_learn(dataset: str, parts: dict[str, Part]) -> list[str]:
 
 def label_indices(values: list[str], labels: list[str]) -> NDArray[np.int64]:
     """Return the index of each value in `labels`, as (len(values),) integers."""
-    at = {label: place for place, label in enumerate(labels)}
+    at = {label: index for index, label in enumerate(labels)}
     return np.array([at[value] for value in values], np.int64)

@@ -1,4 +1,4 @@
-"""The image column of samples.parquet: encoded images by sample id or by content id."""
+"""Read the image column of samples.parquet: encoded images by sample id or content id."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ BATCH = 64  # images held in memory at a time
 
 
 def read_images(dataset: str, sample_ids: Sequence[str]) -> dict[str, bytes]:
-    """Return the encoded images of samples by id; reads only row groups that hold one of them.
+    """Return the encoded images of samples by id; an id that no sample has is left out.
 
-    An id that no sample has is left out. Raises PipelineError if there are no samples.
+    Reads only the row groups that contain one of them. Raises PipelineError if the file of samples
+    is missing.
     """
     wanted = pa.array(sample_ids, pa.string())
     found: dict[str, bytes] = {}
@@ -33,7 +34,10 @@ def read_images(dataset: str, sample_ids: Sequence[str]) -> dict[str, bytes]:
 
 
 def image_batches(dataset: str, size: int) -> Iterator[list[tuple[str, bytes]]]:
-    """Give the encoded images of all samples in order, `size` (sample id, image) at a time."""
+    """Yield lists of `size` pairs (sample id, encoded image) of all samples, in order.
+
+    Raises PipelineError if the file of samples is missing.
+    """
     with pq.ParquetFile(existing_samples(dataset)) as file:
         for batch in file.iter_batches(size, columns=[SAMPLE_ID, IMAGE]):
             images = batch[IMAGE].field("bytes").to_pylist()
@@ -41,7 +45,7 @@ def image_batches(dataset: str, size: int) -> Iterator[list[tuple[str, bytes]]]:
 
 
 def content_ids(file: pq.ParquetFile, group: int) -> list[str]:
-    """Return the content ids of a row group of samples."""
+    """Return the content ids of one row group of an open file of samples."""
     ids: list[str] = file.read_row_group(group, [CONTENT_ID])[CONTENT_ID].to_pylist()
     return ids
 
@@ -49,9 +53,9 @@ def content_ids(file: pq.ParquetFile, group: int) -> list[str]:
 def images_by_content(
     file: pq.ParquetFile, groups: Iterable[int], wanted: set[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Give (content id, encoded image) of each wanted content once.
+    """Yield each wanted content once, as (content id, encoded image).
 
-    Reads only those of the row `groups` that hold a wanted one.
+    Reads only those of the row `groups` that contain a wanted one.
     """
     left = set(wanted)
     for group in groups:

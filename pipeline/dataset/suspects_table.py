@@ -1,4 +1,4 @@
-"""suspects.parquet: labels that are probably wrong, as models of other folds see it."""
+"""suspects.parquet: labels that are probably wrong, by models that were trained without them."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ SCHEMA = pa.schema(
         SAMPLE_ID: pa.string(),
         CONTENT_ID: pa.string(),
         LABEL: pa.string(),
-        SUGGESTED: pa.string(),  # the label that the model is confident of
+        SUGGESTED: pa.string(),  # the label that the model predicts with confidence
         LABEL_PROBABILITY: pa.float32(),
         SUGGESTED_PROBABILITY: pa.float32(),
-        MARGIN: pa.float32(),  # of the suggested label over the given one
-        FOLD: pa.int32(),  # the model was trained on the other folds
-        RANK: pa.int32(),  # 1: the most suspicious
+        MARGIN: pa.float32(),  # suggested_probability minus label_probability
+        FOLD: pa.int32(),  # the fold of the sample; the model was trained on the others
+        RANK: pa.int32(),  # 1 is the most suspicious
     }
 )
 
 
 def write_suspects(dataset: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write suspects.parquet: rows by column name."""
+    """Write suspects.parquet; a row is a mapping of column names to values."""
     write_parquet(suspects_path(dataset), pa.Table.from_pylist(list(rows), SCHEMA))
 
 

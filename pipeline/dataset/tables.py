@@ -1,4 +1,4 @@
-"""Read and write the tables below data/<dataset>/, with the same errors for all of them."""
+"""Read and write the tables below data/<dataset>/, with one wording for each error."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from pipeline.dataset.paths import missing_file
 def read_parquet(
     path: Path, schema: pa.Schema, stage: str | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Return a Parquet table, all columns of its `schema` or the named ones, with its metadata.
+    """Return a Parquet file as a table: all columns of `schema`, or the named ones.
 
-    `stage` writes the file. Raises PipelineError if it is missing, damaged or has other columns.
+    `stage` is the stage that writes the file. Raises PipelineError if it is missing, damaged or
+    lacks a column.
     """
     wanted = list(schema.names) if columns is None else list(columns)
     try:
@@ -30,7 +31,7 @@ def read_parquet(
         raise damaged(path, error) from error
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
-        raise damaged(path, f"it has no column {missing[0]!r}")
+        raise damaged(path, f"column {missing[0]!r} is missing")
     return table
 
 
@@ -41,16 +42,17 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def read_rows(path: Path, columns: Sequence[str], stage: str | None) -> list[dict[str, str]]:
-    """Return the rows of a CSV with a header line, by column name; it may have further columns.
+    """Return the rows of a CSV by column name; the file may have further columns.
 
-    `stage` writes the file. Raises PipelineError if it is missing, is not UTF-8 or lacks a column.
+    `stage` is the stage that writes the file. Raises PipelineError if it is missing, is not UTF-8
+    or lacks a column.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restval="")
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
-                raise damaged(path, f"it has no column {missing[0]!r}")
+                raise damaged(path, f"column {missing[0]!r} is missing")
             return list(reader)
     except FileNotFoundError as error:
         raise missing_file(path, stage) from error
@@ -59,8 +61,8 @@ def read_rows(path: Path, columns: Sequence[str], stage: str | None) -> list[dic
 
 
 def damaged(path: Path, why: object) -> PipelineError:
-    """Return the error for a file below data/ that cannot be read; `why` ends the line."""
+    """Return the error for a file below data/ that cannot be read; `why` is the reason."""
     return PipelineError(
-        f"{path}: file is damaged or was written by another version of kalai; "
-        f"run `dvc repro`, or `dvc checkout` to restore it: {why}"
+        f"{path}: file is damaged or was written by another version of kalai: {why}; "
+        "run `dvc checkout` to restore it, or `dvc repro` to write it again"
     )

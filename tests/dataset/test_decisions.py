@@ -98,7 +98,10 @@ def test_an_error_names_the_damaged_line(tmp_path: Path, line: str, expected: st
         (b"time,content_id\n", ":1: expected the header time,content_id,action"),
         (b"", ":1: the last line is truncated"),
         (f"{','.join(HEADER)}\n{TIME},{A},ke".encode(), ":2: the last line is truncated"),
-        (f"{','.join(HEADER)}\n{TIME},{A},keep,,\xff,\n".encode("latin-1"), ":2: line is not UTF-8"),
+        (
+            f"{','.join(HEADER)}\n{TIME},{A},keep,,\xff,\n".encode("latin-1"),
+            ":2: line is not UTF-8",
+        ),
     ],
 )
 def test_an_error_names_the_damaged_file(tmp_path: Path, content: bytes, expected: str) -> None:

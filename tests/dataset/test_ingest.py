@@ -1,4 +1,4 @@
-"""Intake: one form for pictures whatever the door, and threads that keep the order."""
+"""Ingest: one form for images from every source, and the counts of a stage."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.images.normalise import content_id, verify
 from tests.tables import encoded, shapes
 
 
-def test_a_picture_brings_the_columns_of_the_border_that_are_its_own() -> None:
+def test_an_image_gives_its_columns_of_the_samples_table() -> None:
     data = encoded(shapes(300, 200), "TIFF")
-    picture = ingest_image(data, 150)
-    assert isinstance(picture, IngestedImage)
-    row = picture.columns("birds/a.tif", ["found later"])
+    image = ingest_image(data, 150)
+    assert isinstance(image, IngestedImage)
+    row = image.columns("birds/a.tif", ["found later"])
     assert set(row) <= set(COLUMNS)
     assert row["content_id"] == content_id(data)
     assert (row["width"], row["height"]) == (150, 100)
@@ -27,23 +27,23 @@ def test_a_picture_brings_the_columns_of_the_border_that_are_its_own() -> None:
     assert verify(row["image"]["bytes"]).format == "JPEG"
 
 
-def test_a_name_that_says_the_format_stays() -> None:
+def test_a_name_with_the_right_extension_stays() -> None:
     data = encoded(shapes(30, 20), "PNG")
-    picture = ingest_image(data, 150)
-    assert isinstance(picture, IngestedImage)
-    row = picture.columns("birds/a.png")
+    image = ingest_image(data, 150)
+    assert isinstance(image, IngestedImage)
+    row = image.columns("birds/a.png")
     assert row["image"] == {"bytes": data, "path": "birds/a.png"}
     assert row["notes"] is None
 
 
-def test_a_verdict_is_returned_with_its_reason() -> None:
+def test_a_rejection_is_returned_with_its_reason() -> None:
     assert str(ingest_image(b"<html>", 150)).startswith("not-an-image")
     small = ingest_image(encoded(shapes(30, 20), "PNG"), 150, min_side=25)
     assert isinstance(small, Rejected)
     assert small.reason == "too-small"
 
 
-def test_a_tally_counts_what_was_accepted_and_lists_what_was_not() -> None:
+def test_a_tally_counts_samples_and_lists_rejections() -> None:
     tally = Tally()
     first = {"label": "wren", "notes": "first of 12 frames; GIF to JPEG", "licence": "CC0"}
     assert tally.accept(first) is first
@@ -59,7 +59,7 @@ def test_a_tally_counts_what_was_accepted_and_lists_what_was_not() -> None:
     assert tally.rejected_rows == [("owl/x", "owl", "empty", "no bytes", "x.jpg")]
 
 
-def test_hidden_files_are_none_of_ours(tmp_path: Path) -> None:
+def test_hidden_files_are_skipped(tmp_path: Path) -> None:
     for name in ("b/2.jpg", "a.jpg", ".DS_Store", ".trash/c.jpg", "b/._2.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -67,5 +67,5 @@ def test_hidden_files_are_none_of_ours(tmp_path: Path) -> None:
     assert names == ["a.jpg", "b/2.jpg"]
 
 
-def test_a_name_in_another_encoding_is_shown() -> None:
+def test_a_name_in_another_encoding_becomes_utf8() -> None:
     assert utf8_name(Path(os.fsdecode(b"T\xe4nzerin.jpg"))) == "T\ufffdnzerin.jpg"

@@ -1,4 +1,4 @@
-"""Names of labels, as the samples bring them."""
+"""The names of labels in a table of samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipeline.dataset.labels import ClassName, class_names
 from tests.tables import sample, table
 
 
-def test_names_come_from_the_samples_and_an_unknown_label_is_its_own_name() -> None:
+def test_names_come_from_samples_and_an_unknown_label_is_its_own_name() -> None:
     rows = [sample(1, "a"), sample(2, "b", label_name="க", romanised="ka")]
     names = class_names(table(rows))
     assert names.of(["b", "a", "oval"]) == (

@@ -15,7 +15,9 @@ OWNERS = {PACKAGE / "dataset", PACKAGE / "core" / "params.py"}  # params names c
 # Names such as "label" or "width" mean other things elsewhere, too; these mean a column.
 COLUMNS = {value for name, value in vars(columns).items() if name.isupper() and "_" in value}
 NAMED = [
-    getattr(paths, name)("x").name for name in vars(paths) if name.endswith("_path") and name[0] > "_"
+    getattr(paths, name)("x").name
+    for name in vars(paths)
+    if name.endswith("_path") and name[0] > "_"
     if name not in {"ledger_path", "archive_path", "sheet_path", "report_path", "crawl_report_path"}
 ]
 FILES = {*NAMED, paths.LEDGER, "dvc.lock"}

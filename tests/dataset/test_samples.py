@@ -1,4 +1,4 @@
-"""The border: what is written is what everybody reads, or nothing is written."""
+"""samples.parquet: rows are written in groups and read back, or nothing is written."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_rows_stream_in_groups_and_come_back_in_order(project: Callable[..., Pat
     ]
 
 
-def test_the_schema_says_image_to_hugging_face(project: Callable[..., Path]) -> None:
+def test_hugging_face_finds_an_image_feature(project: Callable[..., Path]) -> None:
     project()
     with writing_samples(samples_path("birds")) as writer:
         writer.add(row(1))
@@ -57,7 +57,7 @@ def test_the_schema_says_image_to_hugging_face(project: Callable[..., Path]) -> 
     assert list(features) == list(COLUMNS)
 
 
-def test_a_failure_leaves_the_old_file_and_no_temporary(project: Callable[..., Path]) -> None:
+def test_a_failure_leaves_the_old_file_and_no_temporary_file(project: Callable[..., Path]) -> None:
     project()
     path = samples_path("birds")
     with writing_samples(path) as writer:
@@ -70,7 +70,7 @@ def test_a_failure_leaves_the_old_file_and_no_temporary(project: Callable[..., P
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_a_row_must_have_what_a_sample_is(project: Callable[..., Path]) -> None:
+def test_a_row_needs_the_required_columns_and_no_others(project: Callable[..., Path]) -> None:
     project()
     with (
         pytest.raises(ValueError, match="no label"),
@@ -78,7 +78,7 @@ def test_a_row_must_have_what_a_sample_is(project: Callable[..., Path]) -> None:
     ):
         writer.add({**row(1), "label": None})
     with (
-        pytest.raises(KeyError, match="no such sample column"),
+        pytest.raises(KeyError, match="unknown columns of samples"),
         writing_samples(samples_path("birds")) as writer,
     ):
         writer.add(row(1, colour="red"))
@@ -87,15 +87,24 @@ def test_a_row_must_have_what_a_sample_is(project: Callable[..., Path]) -> None:
 
 def test_a_missing_or_damaged_table_is_one_line(project: Callable[..., Path]) -> None:
     project()
-    with pytest.raises(PipelineError, match=r"birds/samples.parquet: no such file; run `dvc"):
+    with pytest.raises(PipelineError) as unknown:
         read_samples("birds")
+    assert unknown.value.message == "unknown dataset 'birds'; this project has: dances, tamil"
     samples_path("birds").parent.mkdir(parents=True)
-    samples_path("birds").write_bytes(b"PAR1 but not really")
-    with pytest.raises(PipelineError, match="not a samples table"):
+    with pytest.raises(PipelineError) as missing:
         read_samples("birds")
+    assert missing.value.message == (
+        "data/birds/samples.parquet: file not found; run `dvc repro`, or `dvc pull` to download it"
+    )
+    samples_path("birds").write_bytes(b"PAR1 but not really")
+    with pytest.raises(PipelineError, match=r"^data/birds/samples.parquet: file is damaged") as bad:
+        read_samples("birds")
+    assert bad.value.message.endswith(
+        "run `dvc checkout` to restore it, or `dvc repro` to write it again"
+    )
 
 
-def test_rejections_are_rows(project: Callable[..., Path]) -> None:
+def test_rejections_are_rows_of_a_csv(project: Callable[..., Path]) -> None:
     root = project()
     write_rejected("birds", [("a/1", "a", "truncated", "ends early", 'http://x/"q",y')])
     text = (root / "data/birds/rejected.csv").read_text(encoding="utf-8")
@@ -104,7 +113,7 @@ def test_rejections_are_rows(project: Callable[..., Path]) -> None:
     )
 
 
-def test_the_bytes_of_a_file_do_not_depend_on_how_rows_came_in(tmp_path: Path) -> None:
+def test_the_bytes_of_a_file_do_not_depend_on_how_rows_were_added(tmp_path: Path) -> None:
     rows, path = [row(number) for number in range(23)], tmp_path / "some.parquet"
     names = rows[0].keys()
 
