@@ -1,16 +1,20 @@
-"""Write docs/reference.md from the commands and the params models: `make docs`.
+"""Write docs/reference.md from the commands and the models of params.yaml: `make docs`.
 
-tests/test_docs.py fails where the file is not what this writes.
+tests/test_docs.py fails if the file differs from what this module writes.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
+import io
 import re
+import tokenize
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import yaml
@@ -26,7 +30,7 @@ COMMENT = re.compile(r"\s#\s+(.*)$")
 
 
 def commands() -> Iterator[str]:
-    """Yield the help of every command, by section."""
+    """Give the help of each command, by section."""
     parent = main.make_context("kalai", ["--help"], resilient_parsing=True)
     for title, names in COMMANDS.items():
         yield f"### {title}\n"
@@ -38,8 +42,8 @@ def commands() -> Iterator[str]:
             yield f"#### kalai {name}\n\n```text\n{text}\n```\n"
 
 
-def reasons(path: Path) -> dict[str, str]:
-    """Return the comment beside each key of a YAML file, by dotted key."""
+def yaml_comments(path: Path) -> dict[str, str]:
+    """Return the comment on the line of each key of a YAML file, by dotted key."""
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     found: dict[str, str] = {}
@@ -58,8 +62,26 @@ def reasons(path: Path) -> dict[str, str]:
     return found
 
 
+def field_comments(model: type[BaseModel]) -> dict[str, str]:
+    """Return the comment of each field in the source of a model: beside it, or above it."""
+    source = inspect.getsource(model)
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            lines = range(node.lineno - 1, (node.end_lineno or node.lineno) + 1)
+            texts = [comments.pop(line) for line in lines if line in comments]
+            if texts:
+                found[node.target.id] = "; ".join(texts)
+    return found
+
+
 def allowed(kind: Any, field: FieldInfo | None = None) -> str:
-    """Describe a type and its bounds in words."""
+    """Return a type and its bounds in words."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         text = ", ".join(f"`{value}`" for value in arguments)
@@ -84,32 +106,59 @@ def allowed(kind: Any, field: FieldInfo | None = None) -> str:
     return text + (f", {' and '.join(bounds)}" if bounds else "")
 
 
-def fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    """Yield (dotted key, field) of a model's leaves; `*` stands for a key the user names."""
+class Key(NamedTuple):
+    """A key of params.yaml that has no keys below it."""
+
+    key: str  # dotted; `*` stands for a name that the user chooses
+    field: FieldInfo
+    comment: str
+
+
+def keys(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[Key]:
+    """Give the keys of params.yaml that have a value, in the order of the models."""
+    comments = field_comments(model)
     for name, field in model.model_fields.items():
         key, kind = f"{prefix}{name}", field.annotation
         while typing.get_origin(kind) is dict:
             kind, key = typing.get_args(kind)[1], f"{key}.*"
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from fields(kind, f"{key}.")
+            yield from keys(kind, f"{key}.")
         else:
-            yield key, field
+            yield Key(key, field, comments.get(name, ""))
+
+
+def reasons(key: str, comments: Mapping[str, str]) -> str:
+    """Return the comments on a key; if those of several names differ, with the names."""
+    pattern = re.escape(key.removesuffix(".*")).replace(r"\*", "([a-z0-9_-]+)", 1)
+    pattern = pattern.replace(r"\*", "[a-z0-9_-]+")
+    by_text: dict[str, list[str]] = {}
+    for name, text in comments.items():
+        match = re.fullmatch(pattern, name)
+        if match:
+            by_text.setdefault(text, []).extend(match.groups())
+    if len(by_text) == 1:
+        return next(iter(by_text))
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in by_text.items())
 
 
 def params() -> Iterator[str]:
-    """Yield the table of every key: what is allowed, its default, and why the shipped value."""
-    why = reasons(ROOT / "params.yaml")
-    yield "| key | allowed | default | as shipped |\n| --- | --- | --- | --- |"
-    for key, field in fields(Params, ""):
-        pattern = re.compile(key.replace(".", r"\.").replace("*", "[a-z0-9_-]+"))
-        shipped = dict.fromkeys(text for name, text in why.items() if pattern.fullmatch(name))
+    """Give the table of keys: allowed values, default, meaning, and the reasons in params.yaml."""
+    shipped = yaml_comments(ROOT / "params.yaml")
+    yield "| key | allowed | default | meaning | shipped value |\n| --- | --- | --- | --- | --- |"
+    for key, field, comment in keys():
         default = "required" if field.is_required() else f"`{yaml_value(field.default)}`"
-        cells = [f"`{key}`", allowed(field.annotation, field), default, "; ".join(shipped)]
+        cells = [
+            f"`{key}`",
+            allowed(field.annotation, field),
+            default,
+            comment,
+            reasons(key, shipped),
+        ]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def yaml_value(value: object) -> str:
-    """Return a value as it would stand in YAML, on one line."""
+    """Return a value as YAML on one line."""
     if isinstance(value, BaseModel):
         value = value.model_dump()
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
@@ -119,12 +168,13 @@ def reference() -> str:
     """Return the whole page."""
     parts = [
         "# Reference\n",
-        "Written by `make docs` from the code; edit that, not this.\n",
+        "`make docs` writes this page from the code; edit the code instead.\n",
         "## Commands\n",
         *commands(),
         "## params.yaml\n",
-        "An unknown key, a wrong type or a value out of range is refused in one line that names"
-        " the key. `*` is a key of yours: a dance or a dataset.\n",
+        "An unknown key, a wrong type or a value out of range is an error of one line that names"
+        " the key. `*` stands for a name that you choose: of a dance or a dataset. The column"
+        " *shipped value* has the reasons for the values in the shipped params.yaml.\n",
         *params(),
     ]
     return "\n".join(parts) + "\n"

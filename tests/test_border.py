@@ -149,7 +149,7 @@ def test_polars_eager_and_lazy(samples: Path) -> None:
 def test_what_the_docs_show_runs(
     samples: Path, tmp_path: Path, offline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (ROOT / "docs" / "your-own-pictures.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "your-own-images.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     folder = tmp_path / "data" / "birds"
     folder.mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_what_the_docs_show_runs(
     shown: dict[str, Any] = {}
     exec(code, shown)
     assert isinstance(shown["first"], Image.Image)
-    assert len(shown["table"]) == len(shown["labels"]) == len(shown["pictures"]) == 2 * PER_LABEL
+    assert len(shown["table"]) == len(shown["labels"]) == len(shown["images"]) == 2 * PER_LABEL
     assert sorted(shown["parts"].fetchall()) == [("test", 1), ("train", 1)]
 
 
