@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.ledger import Attempt
+from pipeline.dataset.paths import crawl_images_folder, ledger_path
 from pipeline.images.normalise import content_id
 
 
-def store(
+def store_file(
     root: Path, dance: str, data: bytes, name: str | None = None, **ledger: Any
 ) -> tuple[Path, Attempt]:
     """Write a file as the crawl does; return its path and its line for the ledger."""
     sha256 = content_id(data)
-    folder = root / "data/dances/crawl" / dance
-    path = folder / "images" / (name or f"{sha256}.jpg")
+    path = root / crawl_images_folder("dances", dance) / (name or f"{sha256}.jpg")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     values: dict[str, Any] = {
@@ -32,10 +32,10 @@ def store(
     return path, Attempt(**values | ledger)
 
 
-def tell(root: Path, *attempts: Attempt) -> None:
-    """Append lines to the ledgers of their dances."""
+def append_attempts(root: Path, *attempts: Attempt) -> None:
+    """Append attempts to the ledgers of their classes."""
     for attempt in attempts:
-        path = root / "data/dances/crawl" / attempt.dance / "ledger.jsonl"
+        path = root / ledger_path("dances", attempt.dance)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(attempt)) + "\n")

@@ -1,1 +1,1 @@
-"""Stage `collect`: crawled files to samples."""
+"""Stage `collect`: crawled files become samples."""

@@ -1,4 +1,4 @@
-"""Pictures taken in on a cluster: paths go out, shards of pictures and verdicts come back."""
+"""Ingest images on Dask: workers get paths and write shards of images and rejections."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.errors import Rejected
+from pipeline.dataset.columns import CONTENT_ID
 from pipeline.dataset.ingest import IngestedImage, ingest_image
 from pipeline.images.decode import ImageInfo
 from pipeline.images.normalise import Normalised
 from pipeline.scale.dask import Cluster
 from pipeline.scale.shards import shard_at, take_shard, write_shard
 
-FILES = 250  # a shard: seconds of work, tens of megabytes
+FILES_PER_SHARD = 250  # seconds of work, tens of megabytes
 
-# The fields of IngestedImage, Normalised and ImageInfo, as `asdict` nests them; or a verdict.
+# A row holds the fields of IngestedImage, Normalised and ImageInfo, nested as `asdict` nests them,
+# or a rejection.
 _INFO = pa.struct(
     [
         ("format", pa.string()),
@@ -40,48 +42,47 @@ _NORMALISED = pa.struct(
 )
 _SCHEMA = pa.schema(
     [
-        ("content_id", pa.string()),
+        (CONTENT_ID, pa.string()),
         ("size", pa.int64()),
         ("normalised", _NORMALISED),
-        ("reason", pa.string()),  # null: taken in
+        ("reason", pa.string()),  # null: not rejected
         ("detail", pa.string()),
     ]
 )
 
 
-def pictures_on(
+def ingest_on(
     cluster: Cluster, dataset: str, files: Sequence[Path], max_side: int, max_pixels: int
 ) -> Iterator[IngestedImage | Rejected]:
-    """Take files in by `intake.ingest_image`, on workers that see them, in their order."""
-    with cluster.scratch(dataset, "pictures") as url:
+    """Yield what `ingest_image` returns for each file, in order; workers must see the files."""
+    with cluster.scratch(dataset, "images") as url:
         paths = [path.absolute() for path in files]
         jobs = (
-            (shard_at(url, number), paths[start : start + FILES], max_side, max_pixels)
-            for number, start in enumerate(range(0, len(files), FILES))
+            (shard_at(url, number), paths[start : start + FILES_PER_SHARD], max_side, max_pixels)
+            for number, start in enumerate(range(0, len(files), FILES_PER_SHARD))
         )
-        for shard in cluster.map_jobs(take_in_shard, jobs):
-            yield from map(_read, take_shard(shard).to_pylist())
+        for shard in cluster.map_jobs(ingest_shard, jobs):
+            yield from map(_from_row, take_shard(shard).to_pylist())
 
 
-def take_in_shard(shard: str, files: Sequence[Path], max_side: int, max_pixels: int) -> str:
-    """Take files in on a worker into a shard, and return it."""
-    verdicts = [ingest_image(path.read_bytes(), max_side, max_pixels=max_pixels) for path in files]
-    table = pa.Table.from_pylist([_written(verdict) for verdict in verdicts], schema=_SCHEMA)
+def ingest_shard(shard: str, files: Sequence[Path], max_side: int, max_pixels: int) -> str:
+    """Ingest files on a worker, write them into a shard, and return its URL."""
+    images = (ingest_image(path.read_bytes(), max_side, max_pixels=max_pixels) for path in files)
+    table = pa.Table.from_pylist([_to_row(image) for image in images], schema=_SCHEMA)
     write_shard(shard, table)
     return shard
 
 
-def _written(picture: IngestedImage | Rejected) -> dict[str, Any]:
-    if isinstance(picture, Rejected):
-        return {"reason": picture.reason, "detail": picture.detail}
-    return asdict(picture)
+def _to_row(image: IngestedImage | Rejected) -> dict[str, Any]:
+    if isinstance(image, Rejected):
+        return {"reason": image.reason, "detail": image.detail}
+    return asdict(image)
 
 
-def _read(row: dict[str, Any]) -> IngestedImage | Rejected:
+def _from_row(row: dict[str, Any]) -> IngestedImage | Rejected:
     if row["reason"] is not None:
         return Rejected(row["reason"], row["detail"])
     fields = row["normalised"]
     info, notes = ImageInfo(**fields.pop("info")), tuple(fields.pop("notes"))
-    return IngestedImage(
-        row["content_id"], row["size"], Normalised(**fields, info=info, notes=notes)
-    )
+    normalised = Normalised(**fields, info=info, notes=notes)
+    return IngestedImage(row[CONTENT_ID], row["size"], normalised)

@@ -1,4 +1,4 @@
-"""Stage: crawled files, and those that a person put beside them, become samples."""
+"""Stage: crawled files, and files that you put beside them, become samples."""
 
 from __future__ import annotations
 
@@ -11,100 +11,134 @@ from typing import Any
 
 import click
 
-from pipeline.collect.on_dask import pictures_on
+from pipeline.collect.on_dask import ingest_on
 from pipeline.core.errors import PipelineError, Rejected, Stage
 from pipeline.core.files import write_json
 from pipeline.core.params import load_params
 from pipeline.core.processes import map_threads
 from pipeline.core.progress import Progress
+from pipeline.dataset.columns import (
+    ATTRIBUTION,
+    CREATOR,
+    ENGINE,
+    LABEL,
+    LABEL_NAME,
+    LICENCE,
+    LICENCE_URL,
+    PAGE_URL,
+    QUERY,
+    RANK,
+    SOURCE_URL,
+)
 from pipeline.dataset.ingest import IngestedImage, Tally, image_files, ingest_image, utf8_name
 from pipeline.dataset.ledger import Attempt, is_licensed, latest_attempts, provenance, read_ledger
-from pipeline.dataset.paths import crawl_folder, report_path, samples_path
-from pipeline.dataset.rejected import write_rejected
+from pipeline.dataset.paths import (
+    crawl_folder,
+    crawl_images_folder,
+    ledger_path,
+    report_path,
+    samples_path,
+)
+from pipeline.dataset.rejected import RejectedRow, write_rejected
 from pipeline.dataset.samples import writing_samples
 from pipeline.scale.dask import workers
 
 DATASET = "dances"
-PROVENANCE = (  # columns that come from the ledger line by which a file was stored
-    "source_url",
-    "page_url",
-    "engine",
-    "query",
-    "rank",
-    "licence",
-    "licence_url",
-    "creator",
-    "attribution",
+# Columns that come from the ledger line by which a file was stored; Attempt has fields of the
+# same names.
+PROVENANCE = (
+    SOURCE_URL,
+    PAGE_URL,
+    ENGINE,
+    QUERY,
+    RANK,
+    LICENCE,
+    LICENCE_URL,
+    CREATOR,
+    ATTRIBUTION,
 )
+EDITED = "edited after the crawl"
 
 
 @dataclass(frozen=True)
-class Dance:
-    """A class and what its crawl knows: how files were stored, by sha256, and who was refused."""
+class CrawledClass:
+    """A class, and what its ledger says about its images."""
 
     key: str
     name: str  # for people
-    stored: Mapping[str, Attempt]
-    refused: tuple[Attempt, ...]
+    stored: Mapping[str, Attempt]  # the attempt that stored an image, by sha256
+    refused: tuple[Attempt, ...]  # the latest attempt of each refused URL
 
 
-def dance_of(key: str, name: str, attempts: Sequence[Attempt], demanded: Sequence[str]) -> Dance:
-    """Sort a ledger's attempts; a URL is refused when the last word on it says so."""
-    latest = latest_attempts(attempts, demanded).values()
+def crawled_class(
+    key: str, name: str, attempts: Sequence[Attempt], licences: Sequence[str]
+) -> CrawledClass:
+    """Sort the attempts of a ledger; `licences` are those of crawl.licences.
+
+    A URL counts as refused if the latest attempt was refused.
+    """
+    latest = latest_attempts(attempts, licences).values()
     refused = tuple(attempt for attempt in latest if attempt.outcome == "refused")
-    return Dance(key, name, provenance(attempts, demanded), refused)
+    return CrawledClass(key, name, provenance(attempts, licences), refused)
 
 
 @dataclass
 class Collection(Tally):
-    """What all files came to, what the crawl refused among them."""
+    """Counts of all files, and of what the crawl refused, for the report and rejected.csv."""
 
-    demanded: Sequence[str] = ()  # licences; where there are none, any will do, and none too
+    accepted_licences: Sequence[str] = ()  # empty: any licence, and an unknown one
     refused: Counter[str] = field(default_factory=Counter)
     engines: Counter[str] = field(default_factory=Counter)
-    _first: dict[str, Path] = field(default_factory=dict)  # by sample_id
+    _first: dict[str, Path] = field(default_factory=dict)  # by sample id
 
     def take(
-        self, dance: Dance, path: Path, picture: IngestedImage | Rejected
+        self, crawled: CrawledClass, path: Path, image: IngestedImage | Rejected
     ) -> dict[str, Any] | None:
-        """Return the sample's row, None for a file that is rejected."""
-        if isinstance(picture, Rejected):
-            self._reject(dance, path, picture)
+        """Count a file; return the row of its sample, or None if it is rejected."""
+        if isinstance(image, Rejected):
+            self._reject(crawled, path, image)
             return None
-        sample_id = f"{dance.key}/{picture.content_id[:16]}"
+        sample_id = f"{crawled.key}/{image.content_id[:16]}"
         first = self._first.setdefault(sample_id, path)
         if first != path:
-            self._reject(dance, path, Rejected("same-bytes", f"as {utf8_name(first.name)}"))
+            self._reject(crawled, path, Rejected("same-bytes", f"as {utf8_name(first.name)}"))
             return None
-        attempt, notes = dance.stored.get(picture.content_id), []
-        if attempt is None and (attempt := dance.stored.get(path.stem)):
-            # whoever crops a crawled file and keeps its name keeps where it came from
-            notes = ["edited after the crawl"]
+        attempt, notes = crawled.stored.get(image.content_id), []
+        if attempt is None and (attempt := crawled.stored.get(path.stem)):
+            # an edited file that keeps its name keeps its provenance
+            notes = [EDITED]
         row = {name: getattr(attempt, name, None) for name in PROVENANCE}
-        licence = row["licence"]
-        if not is_licensed(licence, self.demanded):  # it came before this was demanded
-            self._reject(dance, path, Rejected("licence", f"{licence or 'none'} is known of it"))
+        # crawl.licences may be newer than the file
+        if not is_licensed(row[LICENCE], self.accepted_licences):
+            self._reject(crawled, path, Rejected("licence", row[LICENCE] or "unknown"))
             return None
-        row |= {"label": dance.key, "label_name": dance.name}
-        self.engines[row["engine"] or "none"] += 1
-        return self.accept(row | picture.columns(sample_id, notes))
+        row |= {LABEL: crawled.key, LABEL_NAME: crawled.name}
+        self.engines[row[ENGINE] or "none"] += 1
+        return self.accept(row | image.columns(sample_id, notes))
 
-    def _reject(self, dance: Dance, path: Path, why: Rejected) -> None:
-        attempt = dance.stored.get(path.stem)
+    def _reject(self, crawled: CrawledClass, path: Path, why: Rejected) -> None:
+        attempt = crawled.stored.get(path.stem)
         source = attempt.source_url if attempt else utf8_name(path)
-        self.reject(f"{dance.key}/{utf8_name(path.name)}", dance.key, why, source)
+        self.reject(f"{crawled.key}/{utf8_name(path.name)}", crawled.key, why, source)
 
-    def add_refusals(self, dance: Dance) -> None:
-        """Add what the crawl refused, so that one list says of every picture why it is not here."""
-        told = {row[-1] for row in self.rejected_rows if row[1] == dance.key}
-        for attempt in dance.refused:
-            if attempt.source_url in told:  # its file is here all the same
+    def add_refusals(self, crawled: CrawledClass) -> None:
+        """Add what the crawl refused, so that rejected.csv has a reason for each lost image."""
+        rows = (RejectedRow(*row) for row in self.rejected_rows)
+        rejected = {row.source for row in rows if row.label == crawled.key}
+        for attempt in crawled.refused:
+            if attempt.source_url in rejected:  # its file is here, and rejected as well
                 continue
             reason = attempt.reason or "unknown"
             self.refused[reason] += 1
-            sample_id = f"{dance.key}/{attempt.sha256[:16]}" if attempt.sha256 else ""
-            detail = attempt.detail or ""
-            self.rejected_rows.append((sample_id, dance.key, reason, detail, attempt.source_url))
+            self.rejected_rows.append(
+                RejectedRow(
+                    sample_id=f"{crawled.key}/{attempt.sha256[:16]}" if attempt.sha256 else "",
+                    label=crawled.key,
+                    reason=reason,
+                    detail=attempt.detail or "",
+                    source=attempt.source_url,
+                )
+            )
 
     def report(self) -> dict[str, Any]:
         """Return the metrics."""
@@ -118,28 +152,34 @@ class Collection(Tally):
 def main() -> None:
     """Turn crawled files into samples.
 
-    Reads data/dances/crawl/<dance>/images/ of every dance in params.yaml. Pictures that you put
-    there yourself, under any name, are taken too. Example:
+    Reads data/dances/crawl/<class>/images/ for each class in params.yaml. You can put your own
+    images there, under any name. A file that cannot become a sample is a row of rejected.csv with
+    a reason.
 
     \b
+    Example:
       python -m pipeline.collect
     """
     params = load_params()
-    crawl = crawl_folder(DATASET)
-    dances = [
-        dance_of(key, dance.label, read_ledger(crawl / key / "ledger.jsonl"), params.crawl.licences)
-        for key, dance in sorted(params.dances.items())
+    classes = [
+        crawled_class(
+            key, entry.label, read_ledger(ledger_path(DATASET, key)), params.crawl.licences
+        )
+        for key, entry in sorted(params.dances.items())
     ]
     files = [
-        (dance, path) for dance in dances for path in image_files(crawl / dance.key / "images")
+        (crawled, path)
+        for crawled in classes
+        for path in image_files(crawl_images_folder(DATASET, crawled.key))
     ]
     max_side, max_pixels = params.collect.max_side, params.crawl.max_pixels
 
-    def picture_in(path: Path) -> IngestedImage | Rejected:
+    def ingest(path: Path) -> IngestedImage | Rejected:
         return ingest_image(path.read_bytes(), max_side, max_pixels=max_pixels)
 
     collection = Collection(
-        labels=Counter({dance.key: 0 for dance in dances}), demanded=params.crawl.licences
+        labels=Counter({crawled.key: 0 for crawled in classes}),
+        accepted_licences=params.crawl.licences,
     )
     paths = [path for _, path in files]
     with (
@@ -148,19 +188,27 @@ def main() -> None:
         Progress("collect", len(files)) as progress,
     ):
         if cluster is None:
-            pictures = map_threads(picture_in, paths, os.cpu_count() or 1)
+            images = map_threads(ingest, paths, os.cpu_count() or 1)
         else:
-            pictures = pictures_on(cluster, DATASET, paths, max_side, max_pixels)
-        for (dance, path), picture in zip(files, pictures, strict=True):
-            if row := collection.take(dance, path, picture):
+            images = ingest_on(cluster, DATASET, paths, max_side, max_pixels)
+        for (crawled, path), image in zip(files, images, strict=True):
+            if row := collection.take(crawled, path, image):
                 writer.add(row)
             progress.advance(note=f"{collection.rejected.total()} rejected")
         if not writer.count:
-            keys = ", ".join(dance.key for dance in dances)
-            raise PipelineError(
-                f"{crawl}: no pictures of {keys}; crawl some, or put some into <dance>/images/"
-            )
-    for dance in dances:
-        collection.add_refusals(dance)
+            raise PipelineError(_no_images([crawled.key for crawled in classes], collection))
+    for crawled in classes:
+        collection.add_refusals(crawled)
     write_rejected(DATASET, collection.rejected_rows)
     write_json(report_path(DATASET, "collect"), collection.report())
+
+
+def _no_images(keys: Sequence[str], collection: Collection) -> str:
+    """Return the error for a run without a single sample."""
+    folder = crawl_folder(DATASET)
+    reasons = ", ".join(f"{reason} {n}" for reason, n in collection.rejected.most_common())
+    rejected = f" ({collection.rejected.total()} rejected: {reasons})" if reasons else ""
+    return (
+        f"{folder}: no images for {', '.join(keys)}{rejected}; run `dvc repro crawl@<class>`, "
+        f"or put your own images into {folder}/<class>/images/"
+    )

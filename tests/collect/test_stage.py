@@ -1,4 +1,4 @@
-"""Collecting: every file is a sample or a row with a reason, and knows where it came from."""
+"""The stage collect: each file becomes a sample with its provenance, or a row with a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.collect.stage import main
 from pipeline.dataset.ledger import Attempt
 from pipeline.dataset.samples import SCHEMA
 from pipeline.images.normalise import content_id, verify
-from tests.crawled import store, tell
+from tests.crawled import append_attempts, store_file
 from tests.tables import encoded, image_file
 
 Project = Callable[..., Path]
@@ -55,7 +55,7 @@ def test_a_crawled_file_becomes_a_sample_with_its_provenance(project: Project) -
         "page_url": "http://page", "query": "கதக் & dance", "rank": 7, "licence": "by-sa",
         "licence_url": "http://by-sa", "creator": "A. Dancer", "attribution": "by A. Dancer",
     }  # fmt: skip
-    tell(root, store(root, "kathak", data, **where)[1])
+    append_attempts(root, store_file(root, "kathak", data, **where)[1])
     result = collect()
     assert result.exit_code == 0, result.output
     (row,) = samples(root)
@@ -74,7 +74,7 @@ def test_a_crawled_file_becomes_a_sample_with_its_provenance(project: Project) -
     assert report(root)["labels"] == {"jagoi": 0, "kathak": 1}
 
 
-def test_what_a_person_puts_there_is_welcome_under_any_name(project: Project) -> None:
+def test_your_own_files_are_taken_under_any_name(project: Project) -> None:
     root = project(dances=TWO)
     images = root / "data/dances/crawl/jagoi/images"
     (images / "from my phone").mkdir(parents=True)
@@ -95,11 +95,11 @@ def test_what_a_person_puts_there_is_welcome_under_any_name(project: Project) ->
     assert [row["reason"] for row in rejected(root)] == ["same-bytes"]
 
 
-def test_a_file_that_is_no_picture_is_a_row_with_its_reason(project: Project) -> None:
+def test_a_file_that_is_no_image_is_a_row_with_its_reason(project: Project) -> None:
     root = project(dances=TWO, **{"crawl.max_pixels": 100_000})
     whole = image_file(1, 300, 200)
-    kept, line = store(root, "kathak", whole)
-    tell(root, line)
+    kept, line = store_file(root, "kathak", whole)
+    append_attempts(root, line)
     bad = {
         "page.jpg": (b"<html>not found</html>", "not-an-image"),
         "cut.jpg": (whole[:-900], "truncated"),
@@ -113,7 +113,7 @@ def test_a_file_that_is_no_picture_is_a_row_with_its_reason(project: Project) ->
     assert collect().exit_code == 0
     assert len(samples(root)) == 1
     rows = {row["sample_id"]: row for row in rejected(root)}
-    # of the same bytes the first in order of name stays, and keeps its provenance either way
+    # of files with equal bytes the first by name stays; either keeps the provenance
     del bad["copy.jpg"]
     for name, (_, reason) in bad.items():
         assert rows[f"kathak/{name}"]["reason"] == reason
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_picture_is_a_row_with_its_reason(project: Project) ->
     }  # fmt: skip
 
 
-def test_what_the_crawl_refused_is_listed_by_the_last_word_on_it(project: Project) -> None:
+def test_a_url_that_the_crawl_refused_is_listed_by_its_latest_attempt(project: Project) -> None:
     root = project(dances=TWO)
 
     def attempt(url: str, outcome: str, reason: str | None = None) -> Attempt:
@@ -136,13 +136,13 @@ def test_what_the_crawl_refused_is_listed_by_the_last_word_on_it(project: Projec
         )
 
     data = image_file(1)
-    tell(
+    append_attempts(
         root,
         attempt("gone", "refused", "http-404"),
         attempt("busy", "retry", "http-503"),
         attempt("busy", "refused", "http-503"),
         attempt("gone", "refused", "http-410"),
-        store(root, "kathak", data, source_url="http://h/busy")[1],
+        store_file(root, "kathak", data, source_url="http://h/busy")[1],
         attempt("twin", "refused", "timeout"),
         attempt("twin", "duplicate"),
     )
@@ -154,19 +154,19 @@ def test_what_the_crawl_refused_is_listed_by_the_last_word_on_it(project: Projec
     assert (row["source"], row["reason"], row["detail"]) == ("http://h/gone", "http-410", "d")
 
 
-def test_what_came_before_licences_were_demanded_is_refused_now(project: Project) -> None:
+def test_files_without_an_accepted_licence_are_rejected(project: Project) -> None:
     root = project(dances=TWO)
     urls = {}
     for number, licence in enumerate(["by", "by-nc", None]):
-        _, line = store(root, "kathak", image_file(number), licence=licence)
+        _, line = store_file(root, "kathak", image_file(number), licence=licence)
         urls[licence] = line.source_url
-        tell(root, line)
+        append_attempts(root, line)
     twin = Attempt("kathak", "openverse", "q", 9, "http://other/1.jpg", outcome="duplicate")
     twin.sha256, twin.licence = content_id(image_file(1)), "cc0"
-    tell(root, twin)
+    append_attempts(root, twin)
     (root / "data/dances/crawl/kathak/images/mine.jpg").write_bytes(image_file(7))
-    # the crawl that found them again has refused it, too; one line tells of a picture
-    tell(root, Attempt("kathak", "bing", "q", 3, urls[None], reason="licence"))
+    # a later crawl refused the URL, too: its image still is one row
+    append_attempts(root, Attempt("kathak", "bing", "q", 3, urls[None], reason="licence"))
     assert collect().exit_code == 0
     assert report(root)["licences"] == {"by": 1, "by-nc": 1, "unknown": 2}
     assert rejected(root) == []
@@ -175,37 +175,35 @@ def test_what_came_before_licences_were_demanded_is_refused_now(project: Project
     assert collect().exit_code == 0
     assert {(row["licence"], row["source_url"]) for row in samples(root)} == {
         ("by", urls["by"]),
-        ("cc0", "http://other/1.jpg"),  # the same bytes as what is by-nc elsewhere
+        ("cc0", "http://other/1.jpg"),  # equal bytes, which another URL gives as by-nc
     }
     assert report(root)["rejected"] == {"licence": 2}
     assert report(root)["refused_by_crawl"] == {}
-    assert {(row["reason"], row["detail"]) for row in rejected(root)} == {
-        ("licence", "none is known of it")
-    }
+    assert {(row["reason"], row["detail"]) for row in rejected(root)} == {("licence", "unknown")}
 
 
-def test_only_dances_in_params_count(project: Project) -> None:
+def test_only_classes_in_params_count(project: Project) -> None:
     root = project(dances=TWO)
     for number, dance in enumerate(["kathak", "jagoi", "odissi"]):
-        tell(root, store(root, dance, image_file(number))[1])
+        append_attempts(root, store_file(root, dance, image_file(number))[1])
     assert collect().exit_code == 0
     assert {row["label"] for row in samples(root)} == {"kathak", "jagoi"}
 
 
-def test_one_picture_under_two_dances_is_two_samples_of_one_content(project: Project) -> None:
+def test_one_image_in_two_classes_is_two_samples_of_one_content(project: Project) -> None:
     root = project(dances=TWO)
     for dance in TWO:
-        tell(root, store(root, dance, image_file(1))[1])
+        append_attempts(root, store_file(root, dance, image_file(1))[1])
     assert collect().exit_code == 0
     first, second = samples(root)
     assert first["content_id"] == second["content_id"]
     assert first["sample_id"] != second["sample_id"]
 
 
-def test_an_edited_file_keeps_its_name_s_provenance(project: Project) -> None:
+def test_an_edited_file_keeps_its_provenance_with_its_name(project: Project) -> None:
     root = project(dances=TWO)
-    path, line = store(root, "kathak", image_file(1))
-    tell(root, line)
+    path, line = store_file(root, "kathak", image_file(1))
+    append_attempts(root, line)
     path.write_bytes(image_file(2, 120, 90))
     assert collect().exit_code == 0
     (row,) = samples(root)
@@ -214,20 +212,20 @@ def test_an_edited_file_keeps_its_name_s_provenance(project: Project) -> None:
     assert row["content_id"] == content_id(image_file(2, 120, 90)) != line.sha256
 
 
-def test_the_order_of_files_and_threads_changes_nothing(project: Project) -> None:
+def test_the_order_of_files_and_threads_does_not_matter(project: Project) -> None:
     root = project(dances=TWO)
     for number in range(24):
-        _, line = store(
+        _, line = store_file(
             root, ["kathak", "jagoi"][number % 2], image_file(number, 100 + number * 30)
         )
-        tell(root, line)
+        append_attempts(root, line)
     assert collect().exit_code == 0
     before = (root / "data/dances/samples.parquet").read_bytes()
     reports = (root / "data/dances/reports/collect.json").read_bytes()
     images = root / "data/dances/crawl/kathak/images"
     moved = sorted(images.iterdir())
     random.Random(3).shuffle(moved)
-    for path in moved:  # written anew in another order, so that the folder lists them otherwise
+    for path in moved:  # so that the folder lists them in another order
         shutil.move(path, root / path.name)
     for path in moved:
         shutil.move(root / path.name, path)
@@ -238,16 +236,31 @@ def test_the_order_of_files_and_threads_changes_nothing(project: Project) -> Non
     assert ids == sorted(ids)
 
 
-def test_nothing_at_all_fails_and_says_what_to_do(project: Project) -> None:
+def test_without_images_the_error_says_what_to_do(project: Project) -> None:
     root = project(dances=TWO)
     result = collect()
     assert result.exit_code == 1
-    assert "no pictures of jagoi, kathak" in result.output
-    assert "put some into" in result.output
+    folder = "data/dances/crawl"
+    assert result.output.splitlines()[-1] == (
+        f"error: {folder}: no images for jagoi, kathak; run `dvc repro crawl@<class>`, "
+        f"or put your own images into {folder}/<class>/images/"
+    )
     assert not (root / "data/dances/samples.parquet").exists()
 
 
-def test_names_in_other_encodings_are_shown_all_the_same(project: Project) -> None:
+def test_without_a_good_image_the_error_counts_the_reasons(project: Project) -> None:
+    root = project(dances=TWO)
+    kept, line = store_file(root, "kathak", b"<html>")
+    append_attempts(root, line)
+    (kept.parent / "empty.jpg").write_bytes(b"")
+    (kept.parent / "page.jpg").write_bytes(b"<html>2")
+    result = collect()
+    assert result.exit_code == 1
+    counts = "(3 rejected: not-an-image 2, empty 1); run `dvc repro crawl@<class>`"
+    assert counts in result.output
+
+
+def test_a_file_name_that_is_not_utf8_is_shown(project: Project) -> None:
     root = project(dances=TWO)
     images = root / "data/dances/crawl/jagoi/images"
     images.mkdir(parents=True)
@@ -258,14 +271,19 @@ def test_names_in_other_encodings_are_shown_all_the_same(project: Project) -> No
 
 
 def test_real_photos_become_samples(project: Project, shared: Path) -> None:
-    keys = sorted(path.name for path in (shared / "dances").iterdir())
+    """Every fourth photo; tests/dedupe ingests all of them."""
+    files = sorted((shared / "dances").glob("*/*"))[::4]
+    keys = {path.parent.name for path in files}
     root = project(dances={key: {"label": key, "queries": [key]} for key in keys})
-    for key in keys:
-        target = root / "data/dances/crawl" / key / "images"
-        shutil.copytree(shared / "dances" / key, target)
+    for path in files:
+        target = root / "data/dances/crawl" / path.parent.name / "images" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
     assert collect().exit_code == 0
     done = report(root)
-    assert done["samples"] + sum(done["rejected"].values()) == 519
+    assert len(files) == 130
+    assert done["samples"] + sum(done["rejected"].values()) == len(files)
     assert set(done["rejected"]) <= {"same-bytes"}
-    for row in samples(root)[::50]:
-        assert max(row["width"], row["height"]) <= 512
+    rows = samples(root)
+    assert {row["label"] for row in rows} == keys
+    assert all(max(row["width"], row["height"]) <= 512 for row in rows)

@@ -21,7 +21,7 @@ from click import Command
 from click.testing import CliRunner, Result
 from distributed import Client
 
-from pipeline.collect import on_dask as picture_shards
+from pipeline.collect import on_dask as collect_on_dask
 from pipeline.collect import stage as collect
 from pipeline.convert import stage as convert
 from pipeline.core.errors import PipelineError
@@ -36,7 +36,7 @@ from pipeline.scale import dask, shards
 from pipeline.scale.dask import Cluster, local_cluster, workers
 from tests.archiving import TEST, TRAIN, WRONG, pen, write_archive
 from tests.conftest import ROOT
-from tests.crawled import store, tell
+from tests.crawled import append_attempts, store_file
 from tests.hashes import clustered, constant_bits, lopsided_bits, uniform
 from tests.tables import drawn, image_file, picture
 
@@ -188,14 +188,14 @@ def test_convert(twice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
 def test_collect(twice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def crawled(root: Path) -> None:
         for number in range(9):
-            _, attempt = store(root, "kathak", image_file(number), rank=number, licence="by")
-            tell(root, attempt)
-        store(root, "kathak", image_file(3), "copy of 3.jpg")
-        store(root, "kathak", image_file(4)[:500], "cut.jpg")
-        store(root, "kathak", b"<html>", "page.jpg")
-        store(root, "kathak", image_file(11, kind="PNG"), "mine.png")
+            _, attempt = store_file(root, "kathak", image_file(number), rank=number, licence="by")
+            append_attempts(root, attempt)
+        store_file(root, "kathak", image_file(3), "copy of 3.jpg")
+        store_file(root, "kathak", image_file(4)[:500], "cut.jpg")
+        store_file(root, "kathak", b"<html>", "page.jpg")
+        store_file(root, "kathak", image_file(11, kind="PNG"), "mine.png")
 
-    monkeypatch.setattr(picture_shards, "FILES", 2)
+    monkeypatch.setattr(collect_on_dask, "FILES_PER_SHARD", 2)
     dances = {"kathak": {"label": "Kathak", "queries": ["kathak"]}}
     kill = ("pipeline.collect.on_dask", "write_shard", "part-000003")
     there = twice(crawled, collect.main, kill=kill, dances=dances)
