@@ -26,16 +26,10 @@ from pipeline.folder.stage import main
 from pipeline.images.normalise import content_id, verify
 from tests.conftest import ROOT
 from tests.loopback import serving
-from tests.tables import encoded, image_file
+from tests.tables import encoded, image_file, lay
 from tests.worlds import draw_shape
 
 Project = Callable[..., Path]
-
-
-def lay(root: Path, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
 
 
 def folder() -> Result:
@@ -219,7 +213,7 @@ def test_nothing_at_all_fails_and_says_what_to_do(
     ("params", "said"),
     [
         ({"path": "mine", "columns": {"label": "x"}}, "table is null"),
-        ({"path": "mine", "table": "t.csv", "layout": "part/class"}, "parts are a column"),
+        ({"path": "mine", "table": "t.csv", "layout": "part/class"}, "name the parts in the column official_part"),
         ({"path": "mine", "table": "../t.csv"}, "expected a path inside the folder `path`"),
         ({"path": "mine", "table": "t.csv", "columns": {"lable": "x"}}, "folder.birds.columns"),
         ({"path": "mine", "tabel": "t.csv"}, "did you mean table"),
