@@ -103,7 +103,7 @@ def _rejection(info: tarfile.TarInfo, name: str, max_bytes: int) -> Rejected | N
     """Return the reason to reject a member, from its header alone."""
     if not info.isreg() or info.issparse():
         kind = "a sparse file" if info.issparse() else _TYPES.get(info.type)
-        return Rejected("hostile-member", kind or f"a member of type {info.type!r}")
+        return Rejected("hostile-member", kind or f"of type {info.type!r}")
     if not name or len(name) > MAX_NAME or _UNSAFE_NAME.search(name):
         return Rejected("hostile-member", f"the name {printable(info.name)!r}")
     if info.size > max_bytes:
