@@ -98,6 +98,13 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     )
 
 
+def lay(root: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their path below `root`."""
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+
+
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     """Return a picture as a file's bytes."""
     buffer = io.BytesIO()

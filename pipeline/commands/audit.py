@@ -23,7 +23,7 @@ from pipeline.dataset.contents import Ints
 from pipeline.dataset.dedupe_result import read_dedupe_result
 from pipeline.dataset.ingest import image_files, utf8_name
 from pipeline.dataset.pairs_table import Edges
-from pipeline.dataset.paths import missing_file, split_path
+from pipeline.dataset.paths import DATA, missing_file, split_path
 from pipeline.dataset.split_table import OUT, read_split
 from pipeline.dataset.tables import damaged
 from pipeline.dedupe.edges import edges_of
@@ -298,6 +298,6 @@ def find_images(where: str, within: int, group: str) -> Images:
         return images_of(where)
     if Path(where).is_dir():
         return images_in(Path(where), within=within, group=group)
-    if Path(where).name != where:
+    if Path(where).name != where or not DATA.is_dir():
         raise PipelineError(f"{where}: folder not found; expected one subfolder per part")
     raise missing_file(split_path(where), "split")

@@ -1,4 +1,4 @@
-"""add-dance: a few lines more, and every other byte as it was."""
+"""add-dance adds three lines to params.yaml and keeps every other byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), m
 
 
 @given(label=WORDS.filter(str.strip), query=WORDS.filter(str.strip))
-def test_only_lines_are_added_whatever_the_words(label: str, query: str) -> None:
+def test_only_three_lines_are_added_for_any_words(label: str, query: str) -> None:
     result = with_dance(SHIPPED, "odissi", label, [query, "odissi dance"])
     added = [
         line
@@ -33,12 +33,15 @@ def test_only_lines_are_added_whatever_the_words(label: str, query: str) -> None
     assert dance == {"label": label, "queries": [query, "odissi dance"]}
 
 
-def test_it_goes_behind_the_last_dance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dance_is_added_after_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(SHIPPED, encoding="utf-8")
     for key in ("odissi", "sattriya_dance"):
         result = CliRunner().invoke(main, [key, "--query", f"{key} dance"])
         assert result.exit_code == 0, result.output
+        assert result.output.startswith(f"params.yaml: added dances.{key} (")
     dances = load_params(tmp_path / "params.yaml").dances
     assert list(dances)[-2:] == ["odissi", "sattriya_dance"]
     assert dances["sattriya_dance"].label == "Sattriya Dance"

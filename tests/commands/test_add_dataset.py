@@ -1,4 +1,4 @@
-"""add-dataset: entries where every stage looks for them, and the rest of params.yaml untouched."""
+"""add-dataset adds an entry to each section that needs one, and keeps the rest of params.yaml."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipeline.core.params import load_params
 from pipeline.core.params_edit import entry_like, scalar, with_entry
 from pipeline.dataset.decisions import read_decisions
 from tests.conftest import ROOT
-from tests.folder.test_stage import lay
+from tests.tables import lay
 
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a project with the params as they are shipped."""
+    """Give a project with the shipped params."""
     (tmp_path / "params.yaml").write_text(SHIPPED, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -35,7 +35,7 @@ def test_a_folder_of_classes(at: Path) -> None:
     lay(at, {"my birds/wren/1.jpg": b"x", "my birds/owl/2.jpg": b"x", "my birds/owl/3.jpg": b"x"})
     result = add("birds", "my birds")
     assert result.exit_code == 0, result.output
-    assert "added birds: 3 pictures of 2 classes" in result.output
+    assert "params.yaml: added birds: 3 images of 2 classes" in result.output
     params = load_params(at / "params.yaml")
     assert (params.folder["birds"].path, params.folder["birds"].layout) == ("my birds", "class")
     assert params.dedupe["birds"] == params.dedupe["dances"]
@@ -50,7 +50,7 @@ def test_a_folder_of_classes(at: Path) -> None:
     removed = [line for line in lines if line.startswith("- ")]
     assert [line[2:].split("#")[0].split() for line in removed] == [["folder:", "{}"]]
     added = [line[2:] for line in lines if line.startswith("+ ")]
-    assert "    remove_within: 6     # Hamming distance" in "\n".join(added)  # comments came along
+    assert "    remove_within: 6     # Hamming distance" in "\n".join(added)  # with its comment
     again = add("birds", "my birds")
     assert again.exit_code == 1
     assert "birds exists already" in again.output
@@ -58,7 +58,7 @@ def test_a_folder_of_classes(at: Path) -> None:
     assert list(load_params(at / "params.yaml").folder) == ["birds", "more-birds"]
 
 
-def test_a_folder_of_parts_is_split_as_it_was_published(at: Path) -> None:
+def test_published_parts_are_kept(at: Path) -> None:
     lay(at, {"b/train/wren/1.jpg": b"x", "b/test/wren/2.jpg": b"x", "b/val/owl/3.jpg": b"x"})
     assert add("birds", "b").exit_code == 0
     params = load_params(at / "params.yaml")
@@ -66,7 +66,7 @@ def test_a_folder_of_parts_is_split_as_it_was_published(at: Path) -> None:
     assert (params.split["birds"].method, params.split["birds"].test) == ("official", 0)
 
 
-def test_a_table_and_what_it_calls_its_columns(at: Path) -> None:
+def test_a_table_with_other_column_names(at: Path) -> None:
     lay(at, {"b/t.csv": b"photo,species: common,by\n1.jpg,wren,Ann\n"})
     result = add(
         "birds", "b", "--table", "t.csv", "--like", "tamil",
@@ -87,18 +87,24 @@ def test_a_table_and_what_it_calls_its_columns(at: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["Birds", "b"], "a key may hold a-z"),
+        (["Birds", "b"], "found key 'Birds'; expected only a-z"),
         (["dances", "b"], "dances exists already"),
-        (["birds", "empty"], "no pictures in it"),
-        (["birds", "b", "--like", "cats"], "dedupe.cats is missing; dedupe has: dances, tamil"),
+        (["birds", "empty"], "empty: contains no images; expected empty/<class>/<image>"),
+        (
+            ["birds", "b", "--like", "cats"],
+            "error: unknown dataset 'cats'; this project has: dances, tamil",
+        ),
         (["birds", "b", "--table", "t.csv"], "t.csv: file not found; check the name of the table"),
         (["birds", "b", "--table", "../t.csv"], "expected a path inside the folder `path`"),
         (["birds", "b", "--column", "label=x"], "table is null"),
-        (["birds", "b", "--column", "lable=x"], "expected OURS=THEIRS, OURS one of image, label"),
-        (["birds", "."], "holds data/birds"),
+        (
+            ["birds", "b", "--column", "lable=x"],
+            "--column lable=x: expected OURS=THEIRS; OURS is one of: image, label",
+        ),
+        (["birds", "."], ".: contains data/birds, where kalai writes"),
     ],
 )
-def test_a_refusal_changes_nothing(at: Path, arguments: list[str], said: str) -> None:
+def test_an_error_changes_nothing(at: Path, arguments: list[str], said: str) -> None:
     lay(at, {"b/wren/1.jpg": b"x"})
     (at / "empty").mkdir()
     result = add(*arguments)

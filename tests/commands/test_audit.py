@@ -1,4 +1,4 @@
-"""`kalai audit` counts what leaks, in a folder of anybody's and in a dataset of ours."""
+"""`kalai audit` counts leaks in any folder of parts, and in a dataset of the project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import ImageOps
 
 from pipeline.commands import audit
-from pipeline.commands.audit import findings, main, pictures_in, report_of, train_part
+from pipeline.commands.audit import findings, images_in, main, report_of, train_part
 from pipeline.core.errors import PipelineError
 from pipeline.dedupe import stage as dedupe
 from pipeline.split import stage
@@ -50,9 +50,9 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments))
 
 
-def test_a_folder_a_part_is_counted_by_kind(folder: Path) -> None:
-    pictures = pictures_in(folder, group=r"(ab_\d+)/")
-    report = report_of(pictures, train_part(pictures, None))
+def test_leaks_of_a_folder_are_counted_by_kind(folder: Path) -> None:
+    images = images_in(folder, group=r"(ab_\d+)/")
+    report = report_of(images, train_part(images, None))
     assert report["train"] == {"part": "train", "pictures": 10}
     assert report["held_out"] == {
         "test": {
@@ -74,16 +74,14 @@ def test_a_folder_a_part_is_counted_by_kind(folder: Path) -> None:
     }
     assert report["unreadable"] == {"not-an-image": 1, "truncated": 1}
     assert "crops, borders, collages" in report["residual_method"]
-    found = {(row[1], row[2], row[4]) for row in findings(pictures, "train")}
+    found = {(row[1], row[2], row[4]) for row in findings(images, "train")}
     assert found == {
         ("valid/a/copy.png", "same", "train/ab_0/0.jpg"),
         ("valid/a/again.jpg", "same", "train/ab_0/0.jpg"),
         ("valid/near.jpg", "near", "train/ab_1/1.jpg"),
         ("valid/mirror.png", "mirror", "train/ab_2/2.jpg"),
     }
-    assert all(
-        part == "valid" and bits <= 10 for part, _, _, bits, _ in findings(pictures, "train")
-    )
+    assert all(part == "valid" and bits <= 10 for part, _, _, bits, _ in findings(images, "train"))
 
 
 def test_the_command_prints_a_table_or_json_and_lists_the_pairs(
@@ -91,7 +89,8 @@ def test_the_command_prints_a_table_or_json_and_lists_the_pairs(
 ) -> None:
     result = run(str(folder), "--list", str(tmp_path / "leaks.csv"))
     assert result.exit_code == 0, result.output
-    assert "37.5%" in result.output and "not read: 1 not-an-image, 1 truncated" in result.output
+    assert "37.5%" in result.output
+    assert "unreadable files: not-an-image 1, truncated 1" in result.output
     with (tmp_path / "leaks.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == audit.HEADER
@@ -101,28 +100,41 @@ def test_the_command_prints_a_table_or_json_and_lists_the_pairs(
     assert report["held_out"]["train"]["same_bytes"] == 0.1
 
 
-def test_it_can_guard_a_build(folder: Path) -> None:
+def test_a_share_above_the_limit_fails(folder: Path) -> None:
     assert run(str(folder), "--fail-above", "0.5").exit_code == 0
     result = run(str(folder), "--fail-above", "0.01")
     assert result.exit_code == 1
-    assert "error: 37.5% of a held-out part is in train, above 1.0%" in result.output
+    assert (
+        "error: 37.5% of a held-out part has a duplicate in train, more than --fail-above 1.0%"
+        in result.output
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nowhere"], "nowhere: neither a folder nor a dataset with a split"),
+        (["nowhere"], "nowhere: folder not found; expected one subfolder per part"),
+        (["no/where"], "no/where: folder not found; expected one subfolder per part"),
         (
             ["{}", "--train", "trian"],
-            "no part named trian; parts with pictures: test, train, valid",
+            "no part is named trian; name it with --train; parts with images: test, train, valid",
         ),
-        (["{}/valid"], "no one part named train; parts with pictures: a, ab_7"),
-        (["{}/train/ab_0"], "no pictures in folders below it"),
-        (["{}", "--group", "("], "error: audit: missing )"),
-        (["{}", "--within", "70"], "error: audit: "),
+        (
+            ["{}/valid"],
+            "cannot tell which part is trained on; name it with --train; parts with images: a, ",
+        ),
+        (["{}/train/ab_0"], "no images found; expected"),
+        (["{}", "--group", "("], "error: --group (: not a regular expression: missing )"),
+        (
+            ["{}", "--within", "70"],
+            "error: --within 70: found 70; expected less than or equal to 32",
+        ),
     ],
 )
-def test_what_is_wrong_is_one_line(folder: Path, arguments: list[str], says: str) -> None:
+def test_an_error_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # outside a project
     result = run(*(argument.format(folder) for argument in arguments))
     assert result.exit_code == 1
     assert says in result.output
@@ -130,14 +142,14 @@ def test_what_is_wrong_is_one_line(folder: Path, arguments: list[str], says: str
     assert len(lines) == 1
 
 
-def test_one_part_alone_holds_nothing_out(tmp_path: Path) -> None:
+def test_one_part_alone_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "1.jpg").write_bytes(encoded(drawn(1)))
-    with pytest.raises(PipelineError, match="train is the only part with pictures"):
-        train_part(pictures_in(tmp_path), None)
+    with pytest.raises(PipelineError, match="train is the only part with images"):
+        train_part(images_in(tmp_path), None)
 
 
-def test_a_dataset_of_ours_is_audited_by_its_name(project: Callable[..., Path]) -> None:
+def test_a_dataset_of_the_project_is_audited_by_name(project: Callable[..., Path]) -> None:
     project(
         **{
             "dedupe.birds": {"method": "phash"},

@@ -1,4 +1,4 @@
-"""Dataset cards: what they say is what the files hold, and the hub reads them."""
+"""A dataset card holds what the files hold, and the Hugging Face hub can read it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -23,12 +24,13 @@ from pipeline.charts.contact_sheet import CELL, draw_sheet
 from pipeline.commands.card import chosen, main
 from pipeline.commands.card_markdown import Facts, hub_licence, size_category
 from pipeline.dataset.decisions import Decision, append_decisions
+from pipeline.dataset.labels import class_names
 from pipeline.dataset.stored_images import read_images
 from pipeline.dedupe import stage as dedupe
 from pipeline.folder import stage as folder
 from pipeline.images.normalise import content_id
 from pipeline.split import stage as split
-from tests.folder.test_stage import lay
+from tests.tables import lay
 from tests.worlds import draw_shape
 
 Project = Callable[..., Path]
@@ -37,7 +39,7 @@ PER_LABEL = 14
 
 
 def birds(project: Project, **more: Any) -> Path:
-    """Make a project with a dataset of shapes: copies, a conflict, and a file that is none."""
+    """Make a project with a dataset of shapes: copies, a label conflict, and rejected files."""
     root = project(
         **{
             "folder.birds": {"path": "mine", "table": "seen.csv"},
@@ -88,16 +90,17 @@ def test_a_card_before_anything_was_computed(project: Project) -> None:
     root = birds(project)
     assert card().exit_code == 0
     text = text_of(root)
-    assert "44 pictures of 3 classes." in text
-    for said in ("Not looked for yet.", "Not split yet.", "Not audited yet."):
-        assert said in text
+    assert "44 images of 3 classes." in text
+    assert "Duplicates have not been searched yet." in text
+    assert "The dataset has not been split yet." in text
+    assert "The split has not been audited yet." in text
     assert list(table(text, "Classes")[0]) == ["label", "name", "samples"]
 
 
 def test_a_card_says_what_the_files_hold(project: Project) -> None:
     root = birds(project)
     assert CliRunner().invoke(dedupe.main, ["birds"]).exit_code == 0
-    # a person decides: this disc is a ring
+    # a person decides that this disc is a ring
     of_disc = content_id(draw_shape("disc", 9))
     decided = Decision("2026-01-01T00:00:00Z", of_disc, "relabel", "ring")
     append_decisions(root / "data/birds/decisions.csv", [decided])
@@ -123,28 +126,28 @@ def test_a_card_says_what_the_files_hold(project: Project) -> None:
         name: json.loads((root / f"data/birds/reports/{name}.json").read_text())
         for name in ("dedupe", "split")
     }
-    out = {row["out because of"]: int(row["samples"]) for row in table(text, "Duplicates")}
+    out = {row["left out because"]: int(row["samples"]) for row in table(text, "Duplicates")}
     assert out["same-bytes"] == reports["dedupe"]["removed"]["same-bytes"] == 1
     assert out["label-conflict"] == 2
-    assert "Found by the same bytes." in text
+    assert "Duplicates are images with identical bytes." in text
     sizes = {row["part"]: int(row["samples"]) for row in table(text, "Splits")}
     assert sizes == {part: row["samples"] for part, row in reports["split"]["parts"].items()}
-    leak = {row[""]: row for row in table(text, "Leak audit")}
+    leak = {row["match"]: row for row in table(text, "Leak audit")}
     before = reports["split"]["leak"]["before"]["same_group"]["mean"]
-    group = leak["a picture of the same group"]
-    assert group["before, in a random split"].startswith(f"{100 * before:.1f}% ±")
-    assert before > 0 and group["now, valid"] == group["now, test"] == "0.0%"
+    group = leak["an image of the same group"]
+    assert group["random splits"].startswith(f"{100 * before:.1f}% ±")
+    assert before > 0 and group["validation set"] == group["test set"] == "0.0%"
     hosts = table(text, "Sources")
-    assert hosts == [{"host": "photos.example.org", "pictures": "12"}]
-    assert "42 of 44 pictures are of 14 known groups" in text
-    rejected = {row["reason"]: row["items"] for row in table(text, "Sources", 2)}
+    assert hosts == [{"host": "photos.example.org", "images": "12"}]
+    assert "42 of 44 images have a known group (writer or maker); there are 14 groups." in text
+    rejected = {row["reason"]: row["files"] for row in table(text, "Sources", 2)}
     assert rejected == {"missing": "1", "not-an-image": "1"}
     assert table(text, "Licences") == [
-        {"licence": "unknown", "pictures": "32"},
-        {"licence": "by", "pictures": "12"},
+        {"licence": "unknown", "images": "32"},
+        {"licence": "by", "images": "12"},
     ]
-    assert "Of 32 pictures the licence is unknown" in text
-    # the same again: nothing in it changes with time or order
+    assert "Licence unknown: 32 images." in text
+    # a second run writes the same bytes
     sheet = (root / "data/birds/card.png").read_bytes()
     assert card().exit_code == 0
     assert text_of(root) == text and (root / "data/birds/card.png").read_bytes() == sheet
@@ -187,17 +190,17 @@ def test_the_sheet_shows_what_is_in_use(project: Project) -> None:
 
 
 @pytest.mark.parametrize("report", ['{"method": "group"}', "{", "[]"])
-def test_a_report_that_is_none_is_one_line(project: Project, report: str) -> None:
+def test_a_damaged_report_is_one_line(project: Project, report: str) -> None:
     root = birds(project)
     (root / "data/birds/reports/split.json").write_text(report)
     result = card()
     assert result.exit_code == 1
-    assert result.output.startswith("error: data/birds: damaged or of another version")
+    assert result.output.startswith("error: data/birds/reports/split.json: file is damaged")
     assert result.output.count("\n") == 1
     assert not (root / "data/birds/reports/card.md").exists()
 
 
-def test_a_class_is_called_what_can_be_read(no_fonts: None) -> None:
+def test_a_class_is_named_in_a_font_that_exists(no_fonts: None) -> None:
     rows = [
         ("a/1", "2", "a", "Aye", None, None),
         ("a/2", "1", "a", "Aye", None, None),
@@ -209,7 +212,8 @@ def test_a_class_is_called_what_can_be_read(no_fonts: None) -> None:
     columns = ["sample_id", "content_id", "label", "label_name", "romanised", "part"]
     samples = pd.DataFrame(rows, columns=columns, dtype=object).assign(status=None)
     samples.loc[2, "status"] = "keep"
-    facts = Facts("birds", samples, Counter(), None, None, None)
+    names = class_names(pa.Table.from_pandas(samples[["label", "label_name", "romanised"]]))
+    facts = Facts("birds", samples, names, Counter(), None, None, None)
     assert chosen(facts, None) == {
         "042 kā": ["042/4"],
         "a Aye": ["a/2", "a/1"],
@@ -221,11 +225,11 @@ def test_a_class_is_called_what_can_be_read(no_fonts: None) -> None:
     assert "class 4" not in chosen(facts, None)
 
 
-def test_without_samples_there_is_no_card(project: Project) -> None:
+def test_an_unknown_dataset_has_no_card(project: Project) -> None:
     project()
     result = card()
     assert result.exit_code == 1
-    assert "samples.parquet: no such file" in result.output
+    assert "error: unknown dataset 'birds'; this project has: dances, tamil" in result.output
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Credits name exactly the pictures in use, and what the web says stays text."""
+"""Credits list exactly the images in use, and escape text from the web."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def test_exactly_the_pictures_in_use(written: Path) -> None:
+def test_exactly_the_images_in_use(written: Path) -> None:
     output = run("dances", "--to", "published")
-    assert output.endswith("3 pictures, by 1, cc0 1, unknown 1\n")
+    assert output.endswith("credits.md: 3 images; licences: by 1, cc0 1, unknown 1\n")
     with (written / "published/credits.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["sample_id"] for row in rows] == ["jagoi/c", "kathak/a", "kathak/b"]
@@ -81,21 +81,23 @@ def test_exactly_the_pictures_in_use(written: Path) -> None:
     assert rows[1]["licence"] == ""
 
 
-def test_the_page_for_people(written: Path) -> None:
+def test_the_page(written: Path) -> None:
     run()
     page = (written / "data/dances/reports/credits.md").read_text(encoding="utf-8")
-    assert "3 pictures in use. Licences: by 1, cc0 1, unknown 1." in page
-    assert "A picture whose licence is unknown may not be published without asking." in page
+    assert "3 images in use. Licences: by 1, cc0 1, unknown 1." in page
+    assert "Ask the maker before you publish an image whose licence is unknown." in page
     assert (
         "- [“Spin” by A. Person, CC BY 4.0](<https://host.example/page/1>), "
-        "[by](<https://creativecommons.org/licenses/by/4.0/>), `kathak/b`\n"
+        "licence: [by](<https://creativecommons.org/licenses/by/4.0/>), `kathak/b`\n"
     ) in page
-    assert "- creator unknown, cc0, `jagoi/c`\n" in page, "no address of another scheme"
-    assert "- [creator unknown](<https://host.example/a.jpg>), licence unknown, `kathak/a`" in page
+    assert "- creator: unknown, licence: cc0, `jagoi/c`\n" in page, "javascript: is not linked"
+    assert (
+        "- [creator: unknown](<https://host.example/a.jpg>), licence: unknown, `kathak/a`" in page
+    )
     assert page.index("## Jagoi") < page.index("## Kathak")
 
 
-def test_words_from_the_web_stay_words() -> None:
+def test_text_from_the_web_is_escaped() -> None:
     hostile = "a](http://evil) <script>\n# b |`*_ & \\"
     line = credits.credit_line(
         dict.fromkeys(credits.HEADER)
@@ -108,13 +110,17 @@ def test_words_from_the_web_stay_words() -> None:
 
 
 def test_a_split_of_other_samples(written: Path) -> None:
-    with pytest.raises(PipelineError, match=r"names 1 samples .* lacks, kathak/z"):
-        credits.credits_of([], {"kathak/z": "train"})
+    with pytest.raises(
+        PipelineError,
+        match=r"split.csv: file is damaged .*: 1 of its samples are not in .* kathak/z",
+    ):
+        credits.credits_of("dances", [], {"kathak/z": "train"})
     (written / "data/dances/split.csv").unlink()
-    assert "split.csv: no such file; run `dvc repro`" in run()
+    assert "split.csv: file not found; run `dvc repro split@dances`" in run()
     (written / "data/dances/split.csv").write_text("sample_id\nx\n")
-    assert "split.csv: no column 'part'" in run()
+    damaged = run()
+    assert "split.csv: file is damaged" in damaged and "'content_id'" in damaged
 
 
-def test_none_in_use() -> None:
-    assert credits.markdown("dances", []) == "# Credits: dances\n\nNo picture is in use.\n"
+def test_no_images_in_use() -> None:
+    assert credits.markdown("dances", []) == "# Credits: dances\n\nNo images are in use.\n"

@@ -1,4 +1,4 @@
-"""decide: an import is all or nothing, its faults are lines, a step is taken back whole."""
+"""`kalai decide`: an import is all or nothing, an error names its line, a step is undone whole."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_import_by_either_id_is_read_as_decided_here(birds: Path) -> None:
         f"=1+1, owl/three ,, keeper ,\r\n"
     )
     assert result.exit_code == 0, result.output
-    assert "3 decisions added" in result.output
+    assert "added 3 decisions" in result.output
     found = read_decisions(PATH)
     assert [(each.content_id, each.action, each.label, each.reason) for each in found] == [
         (content("one"), "delete", "", "blurred, and small"),
@@ -72,23 +72,35 @@ def test_an_import_by_either_id_is_read_as_decided_here(birds: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "in.csv:1: empty"),
-        ("sample_id,acton\n", "in.csv:1: no column 'acton'; columns: content_id, sample_id"),
-        ("sample_id\njay/one\n", "in.csv:1: expected action and one of content_id or sample_id"),
-        ("action\nkeep\n", "in.csv:1: expected action and one of"),
-        ("action,action,sample_id\n", "in.csv:1: expected action and one of"),
-        ("sample_id,action\njay/one,keep\njay/one,delet\n", "in.csv:3: action 'delet' is not"),
-        ("sample_id,action\njay/one\n", "in.csv:2: 1 columns, expected 2"),
-        ("sample_id,action\njay/nine,keep\n", "in.csv:2: sample_id 'jay/nine' is no sample"),
-        ("sample_id,action\n,keep\n", "in.csv:2: neither content_id nor sample_id"),
+        ("", "in.csv:1: the file is empty"),
+        ("sample_id,acton\n", "in.csv:1: unknown column 'acton'; allowed: content_id, sample_id"),
+        ("sample_id\njay/one\n", "in.csv:1: expected a column action and content_id or sample_id"),
+        ("action\nkeep\n", "in.csv:1: expected a column action and"),
+        ("action,action,sample_id\n", "in.csv:1: expected a column action and"),
+        (
+            "sample_id,action\njay/one,keep\njay/one,delet\n",
+            "in.csv:3: unknown action 'delet'; allowed: keep, delete",
+        ),
+        ("sample_id,action\njay/one\n", "in.csv:2: expected 2 columns, found 1"),
+        ("sample_id,action\njay/nine,keep\n", "in.csv:2: unknown sample_id 'jay/nine'"),
+        ("sample_id,action\n,keep\n", "in.csv:2: both content_id and sample_id are empty"),
         ("content_id,action\n../../x,keep\n", "in.csv:2: content_id '../../x' is not 64"),
-        (f"content_id,action\n{'0' * 64},keep\n", "in.csv:2: content_id 0000"),
-        ("sample_id,action,label\njay/one,relabel,emu\n", "in.csv:2: label 'emu' is not one of"),
-        ("sample_id,action,label\njay/one,relabel,\n", "in.csv:2: relabel with no label"),
-        ("sample_id,action,label\njay/one,keep,owl\n", "in.csv:2: keep with label 'owl'"),
+        (f"content_id,action\n{'0' * 64},keep\n", "in.csv:2: no sample has content_id 0000"),
+        (
+            "sample_id,action,label\njay/one,relabel,emu\n",
+            "in.csv:2: unknown label 'emu'; known: jay, owl",
+        ),
+        ("sample_id,action,label\njay/one,relabel,\n", "in.csv:2: action relabel needs a label"),
+        (
+            "sample_id,action,label\njay/one,keep,owl\n",
+            "in.csv:2: action keep takes no label, found 'owl'",
+        ),
         ('sample_id,action\njay/one,keep\n\n"jay/one,keep\n', "in.csv:4: "),
         ("sample_id,action\njay/one,undo\n", "in.csv: undo: image"),
-        (f"sample_id,action,reason\njay/one,keep,{'x' * 501}\n", "in.csv:2: reason of 501"),
+        (
+            f"sample_id,action,reason\njay/one,keep,{'x' * 501}\n",
+            "in.csv:2: reason has 501 characters",
+        ),
         ("sample_id,action\njay/öne,keep\n".encode("latin-1"), "in.csv: not UTF-8"),
     ],
 )
@@ -105,16 +117,16 @@ def test_a_wrong_line_is_named_and_nothing_is_taken(
 
 
 def test_what_was_decided_at_once_is_taken_back_at_once(birds: Path) -> None:
-    assert run("--undo").stderr == f"error: {PATH}: 0 steps stand, not 1\n"
+    assert run("--undo").stderr == f"error: {PATH}: cannot undo 1 steps; it has 0\n"
     imported("sample_id,action\njay/one,delete\nowl/three,delete\n")
     imported("sample_id,action\njay/one,keep\njay/four,delete\n")
     before = PATH.read_bytes()
     listed = run("--list").output
-    assert listed.endswith("birds: 4 decisions stand, made in 2 steps\n")
+    assert listed.endswith("birds: 4 decisions in force, made in 2 steps\n")
     assert f"{content('one')[:16]}  keep" in listed
     assert PATH.read_bytes() == before
     result = run("--undo")
-    assert result.output.startswith("taken back: keep 1, delete 1 (")
+    assert result.output.startswith("undone: keep 1, delete 1 (")
     found = verdicts(read_decisions(PATH))
     assert {name: verdict.action for name, verdict in found.items()} == {
         content("one"): "delete",
@@ -130,7 +142,7 @@ def test_one_thing_at_a_time(birds: Path) -> None:
     for arguments in ([], ["--list", "--undo"], ["--undo", "0"]):
         assert run(*arguments).exit_code == 2
     unknown = CliRunner().invoke(main, ["emus", "--list"])
-    assert unknown.stderr == "error: data/emus: no such folder; run from the project's root\n"
+    assert unknown.stderr == ("error: unknown dataset 'emus'; this project has: dances, tamil\n")
 
 
 def test_who_decides_is_said_though_git_knows_nobody(
@@ -192,5 +204,5 @@ def test_a_file_that_moved_meanwhile_is_said(birds: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("pipeline.commands.decide.now", slow)
     result = run("--undo")
-    assert result.stderr == f"error: {PATH}: somebody has just decided; look again\n"
+    assert result.stderr == f"error: {PATH}: changed while undoing; see --list and try again\n"
     assert [each.action for each in read_decisions(PATH)] == ["delete", "keep"]

@@ -64,6 +64,6 @@ def test_nothing_alike_is_said_on_the_sheet(project: Callable[..., Path]) -> Non
 
 def test_what_is_missing_is_named(project: Callable[..., Path]) -> None:
     project()
-    result = CliRunner().invoke(main, ["birds"])
+    result = CliRunner().invoke(main, ["tamil"])
     assert result.exit_code == 1
-    assert "dedupe.parquet: no such file; run `dvc repro dedupe@birds`" in result.output
+    assert "dedupe.parquet: file not found; run `dvc repro dedupe@tamil`" in result.output

@@ -1,4 +1,4 @@
-"""`kalai unipen`: says what is there, draws it, and shows nobody's name."""
+"""`kalai unipen` prints and draws pen files, and prints no names of writers."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ def letter(tmp_path: Path) -> Path:
 
 def test_people_read_strokes_size_header_and_segments(letter: Path) -> None:
     output = show(letter).output
-    assert "2 strokes of 4 points" in output
-    assert "pen down 2 times, up 2 times, 2 of them empty" in output
-    assert "1000 x 500 points, 1.02 x 0.51 cm at 2500 x 2500 an inch; each is X Y T" in output
+    assert "2 strokes, 4 points" in output
+    assert "2 pen-down and 2 pen-up streams, 2 empty" in output
+    assert (
+        "1000 x 500 points, 1.02 x 0.51 cm at 2500 x 2500 points per inch; columns: X Y T" in output
+    )
     assert "WRITER_ID: 7" in output
-    assert "CHARACTER: 2 strokes of 4 points" in output
+    assert "CHARACTER: 2 strokes, 4 points" in output
 
 
 def test_no_name_is_shown(letter: Path) -> None:
@@ -65,8 +67,8 @@ def test_segments_are_shown_up_to_a_number(tmp_path: Path) -> None:
     path = tmp_path / "page.dat"
     path.write_bytes(STREAMS + b'.SEGMENT WORD 0-1 ? "a\\"b"\n.SEGMENT WORD 7 OK "gone"\n' * 3)
     output = show(path, "--segments", "2").output
-    assert "WORD 'a\"b' (?): 2 strokes of 5 points" in output
-    assert "WORD 'gone' (OK): not all of it is there" in output
+    assert "WORD 'a\"b' (?): 2 strokes, 5 points" in output
+    assert "WORD 'gone' (OK): some strokes are missing" in output
     assert "... and 4 more segments" in output
     assert [s["points"] for s in described(path)[0]["segments"]] == [5, None] * 3
 
@@ -113,7 +115,7 @@ def test_a_segment_is_drawn_alone(tmp_path: Path) -> None:
     target = tmp_path / "b.png"
     assert described(path, "--draw", target, "--segment", "1")[0]["drawn"]["width"] == 17
     result = show(path, "--draw", target, "--segment", "2")
-    assert result.exit_code == 1 and "there are 2 segments, the first is 0" in result.output
+    assert result.exit_code == 1 and "no segment 2; the file has 2, from 0" in result.output
 
 
 @pytest.mark.parametrize("lines", [b"", b".X_POINTS_PER_INCH 10\n"])
@@ -137,9 +139,9 @@ def test_what_cannot_be_read_or_drawn_is_named_and_the_rest_shown(
     assert result.exit_code == 1
     assert f"error: {wrong}: corrupt: not a UNIPEN file" in result.stderr
     assert f"error: {empty}: no-ink" in result.stderr
-    assert f"error: {tar}: corrupt: not a text; of an archive" in result.stderr
+    assert f"error: {tar}: corrupt: not a text file; extract an archive" in result.stderr
     assert "error: 3 of 4 files could not be read or drawn" in result.stderr
-    assert "0 strokes of 0 points" in result.stdout and "2 strokes of 4 points" in result.stdout
+    assert "0 strokes, 0 points" in result.stdout and "2 strokes, 4 points" in result.stdout
 
 
 def test_includes_come_from_the_folder_and_from_include_and_nowhere_else(tmp_path: Path) -> None:
