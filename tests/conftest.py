@@ -1,4 +1,4 @@
-"""What every test file shares: where real inputs lie, and a project folder to run stages in."""
+"""Fixtures of all tests: real inputs, project folders, the demo; and which worker runs what."""
 
 from __future__ import annotations
 
@@ -12,16 +12,52 @@ import pytest
 import yaml
 from hypothesis import settings
 
-settings.register_profile("kalai", deadline=None)  # a busy machine is no failure
+from tests.kept_demo import Demo, kept_demo
+
+settings.register_profile("kalai", deadline=None)  # a slow example on a busy machine is no bug
 settings.load_profile("kalai")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"  # real inputs; not part of the project
 
 
+# One worker runs all of these, so that the demo runs once. The others are distributed by file.
+NEED_THE_DEMO = ("tests/demo/", "tests/test_end_to_end.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return pytest-xdist's scheduler by file, with the tests of the demo as one file."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneDemo(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith(NEED_THE_DEMO):
+                return NEED_THE_DEMO[0]
+            return super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False  # keep the order of the hook below
+    return OneDemo(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let workers begin with the files that take longest, so that they end together."""
+    if not hasattr(config, "workerinput"):
+        return  # without workers, the order is no matter
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.nodeid.startswith(NEED_THE_DEMO), item.path not in slow))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """Give a finished demo, run once a session; see NEED_THE_DEMO before you use it elsewhere."""
+    with kept_demo(tmp_path_factory.mktemp("demo")) as demo:
+        yield demo
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Give the folder of real inputs, or skip."""
+    """Give the folder of real inputs; skip the test if there is none."""
     if not SHARED.is_dir():
         pytest.skip("no real inputs beside the project")
     return SHARED
@@ -29,20 +65,20 @@ def shared() -> Path:
 
 @pytest.fixture
 def no_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the machine have no font but matplotlib's own, which has no Tamil."""
-    from pipeline.charts import fonts as lettering
+    """Pretend that no system font is installed; matplotlib's own has no Tamil letters."""
+    from pipeline.charts import fonts
 
-    monkeypatch.setattr(lettering, "of_the_system", lambda: ())
-    lettering.font_for.cache_clear()
+    monkeypatch.setattr(fonts, "of_the_system", lambda: ())
+    fonts.font_for.cache_clear()
     yield
-    lettering.font_for.cache_clear()
+    fonts.font_for.cache_clear()
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[Path, str], None]]:
-    """Give a function that puts a file system of its own at a folder, or skips where none may be.
+    """Give a function that mounts a file system at a folder; skip if this user may not mount.
 
-    `small_disk(folder, "size=64k")` is soon full, `small_disk(folder, "ro")` takes nothing.
+    `small_disk(folder, "size=64k")` is soon full; `small_disk(folder, "ro")` is read-only.
     """
     mounted: list[Path] = []
 
@@ -62,10 +98,9 @@ def small_disk() -> Iterator[Callable[[Path, str], None]]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Give a function that makes an empty project, params changed as told, and enters it.
+    """Give a function that creates an empty project and makes it the current folder.
 
-    `project(**{"crawl.max_images": 5})` sets that key of the shipped params.yaml; a value set on
-    a missing key adds it.
+    `project(**{"crawl.max_images": 5})` changes that key of the shipped params.yaml, or adds it.
     """
 
     def make(**changes: Any) -> Path:

@@ -105,22 +105,22 @@ class Scratch:
         self._run("dvc", [sys.executable, "-m", "dvc", *arguments])
 
     def _run(self, name: str, command: list[str]) -> None:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command,
             cwd=self.root,
             env=self.env,
             stdout=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-        )
-        try:
-            for line in process.stdout or ():
-                if not CHATTER.match(line):
-                    click.echo(line, nl=False)
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            raise
+        ) as process:
+            try:
+                for line in process.stdout or ():
+                    if not CHATTER.match(line):
+                        click.echo(line, nl=False)
+                code = process.wait()
+            except BaseException:
+                process.kill()
+                raise
         if code:
             words = " ".join([name, *command[command.index(name) + 1 :]])
             raise PipelineError(f"`{words}` failed with exit code {code}; its error is above")

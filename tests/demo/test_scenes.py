@@ -9,23 +9,14 @@ from typing import Any
 
 import pytest
 import requests
-import yaml
 from PIL import Image
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import validate
 from pipeline.demo.folders import find_archives, read_dances
-from pipeline.demo.scenes import make_scene, merged
+from pipeline.demo.scenes import Scene, make_scene, merged
 from pipeline.demo.web import Web
 from pipeline.demo.world import SEARCH, Url
-from tests.conftest import ROOT
-
-
-@pytest.fixture
-def shipped() -> dict[str, Any]:
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    assert isinstance(values, dict)
-    return values
 
 
 @pytest.fixture
@@ -85,9 +76,9 @@ def test_a_folders_name_becomes_key_and_label(photos: Path, shipped: dict[str, A
     [
         ({}, "at least two"),
         ({"kathak": ["1.jpg"]}, "at least two"),
-        ({"kathak": ["1.jpg"], "empty": []}, "empty: no pictures"),
-        ({"Kathak": ["1.jpg"], "kathak": ["1.jpg"]}, "'kathak'"),
-        ({"நடனம்": ["1.jpg"], "kathak": ["1.jpg"]}, "key ''"),
+        ({"kathak": ["1.jpg"], "empty": []}, "empty: the folder is empty"),
+        ({"Kathak": ["1.jpg"], "kathak": ["1.jpg"]}, "'Kathak' gives the same key, 'kathak'"),
+        ({"நடனம்": ["1.jpg"], "kathak": ["1.jpg"]}, "needs a letter a-z or a digit"),
     ],
 )
 def test_folders_that_give_no_classes(
@@ -108,9 +99,9 @@ def test_archives_are_found_by_name(archives: Path) -> None:
     found["offline"]["test"].unlink()
     assert list(find_archives(archives)) == ["online"]
     (archives / "hpl-tamil-y-train-online.tar.gz").touch()
-    with pytest.raises(PipelineError, match="one train online archive expected"):
+    with pytest.raises(PipelineError, match="expected one train online archive, found 2"):
         find_archives(archives)
-    with pytest.raises(PipelineError, match="no pair"):
+    with pytest.raises(PipelineError, match="expected two archives"):
         find_archives(archives.parent)
 
 
@@ -126,13 +117,14 @@ def test_real_archives_come_whole_and_pinned(archives: Path, shipped: dict[str, 
     assert params.convert["tamil"].per_class == 5
     assert scene.drawn_dances
     assert not scene.is_drawn
-    assert make_scene(8).is_drawn
 
 
-def test_params_of_the_drawn_world_reach_the_loopback_alone(shipped: dict[str, Any]) -> None:
+def test_params_of_the_drawn_world_reach_the_loopback_alone(
+    scene: Scene, shipped: dict[str, Any]
+) -> None:
     shipped["fetch"]["other"] = shipped["fetch"]["tamil"]
     shipped["crawl"]["allow_hosts"] = ["10.0.0.1:80"]
-    scene = make_scene(8)
+    assert scene.is_drawn
     with Web(scene.world) as web:
         values = scene.params(shipped, web)
         assert values["crawl"]["engine_url"] == web.url(Url(SEARCH, ""))
@@ -155,9 +147,8 @@ def leaves(value: Any) -> list[Any]:
     return [value]
 
 
-def test_the_quota_is_what_a_crawl_can_store(shipped: dict[str, Any]) -> None:
-    """A dance that is added later has as many, or `dvc repro` would ask for more for ever."""
-    scene = make_scene(8)
+def test_the_quota_is_what_a_crawl_can_store(scene: Scene, shipped: dict[str, Any]) -> None:
+    """A dance that is added later has as many, else `dvc repro` would never stop asking."""
     with Web(scene.world) as web:
         wanted = scene.params(shipped, web)["crawl"]["max_images"]
     for dance in (scene.drawn_dances[0], "odissi"):
@@ -166,9 +157,8 @@ def test_the_quota_is_what_a_crawl_can_store(shipped: dict[str, Any]) -> None:
         assert gallery.storable == wanted
 
 
-def test_a_page_is_the_same_group_whatever_the_port(shipped: dict[str, Any]) -> None:
+def test_a_page_is_the_same_group_whatever_the_port(scene: Scene, shipped: dict[str, Any]) -> None:
     """Else two runs of the same world would split it differently."""
-    scene = make_scene(8)
     pages = [hit.page for hit in scene.world.search("kathak dance")]
     groups = []
     for _ in "12":

@@ -17,14 +17,9 @@ from icrawler.builtin.bing import BingParser
 
 from pipeline.demo.drawn_dances import DrawnDances
 from pipeline.demo.web import PAGE, Web, byte_range
-from pipeline.demo.world import ARCHIVES, INTRANET, SEARCH, Answer, Url, World
+from pipeline.demo.world import ARCHIVES, INTRANET, SEARCH, Answer, Fault, Url, World
 
 ARCHIVE = bytes(range(256)) * 400
-
-
-@pytest.fixture(scope="module")
-def dances() -> DrawnDances:
-    return DrawnDances(8)
 
 
 @pytest.fixture
@@ -60,10 +55,10 @@ def results(response: requests.Response) -> list[dict[str, str]]:
 def test_icrawlers_own_parser_reads_a_page(web: Web, client: requests.Session) -> None:
     response = search(web, client, "kathak dance", 0)
     found = [task["file_url"] for task in BingParser.parse(SimpleNamespace(), response)]
-    told = [result["murl"] for result in results(response)]
-    plain = {url for url in told if url.endswith(".jpg")}
+    listed = [result["murl"] for result in results(response)]
+    plain = {url for url in listed if url.endswith(".jpg")}
     assert plain <= set(found)  # of other names its pattern makes what it may
-    assert 10 < len(plain) < PAGE == len(told)
+    assert 10 < len(plain) < PAGE == len(listed)
 
 
 def test_pages_overlap_cover_all_and_end(
@@ -97,7 +92,7 @@ def test_faults_answer_as_planted(web: Web, client: requests.Session, dances: Dr
     gallery = dances.gallery("jagoi")
     assert gallery is not None
 
-    def statuses(fault: str) -> list[int]:
+    def statuses(fault: Fault) -> list[int]:
         urls = [web.url(plant.url) for plant in gallery.plants if plant.fault == fault]
         return [
             client.get(url, allow_redirects=False, timeout=5).status_code
@@ -105,31 +100,31 @@ def test_faults_answer_as_planted(web: Web, client: requests.Session, dances: Dr
             for _ in "12"
         ]
 
-    assert statuses("404") == [404] * 4
-    assert statuses("503 that recovers") == [503, 200] * 2
-    assert statuses("redirect to a private address") == [302] * 4
-    assert statuses("HTML named .jpg") == [200] * 4
-    tagged = next(plant.url for plant in gallery.plants if plant.fault == "X-Robots-Tag says no")
+    assert statuses(Fault.MISSING) == [404] * 4
+    assert statuses(Fault.LATE) == [503, 200] * 2
+    assert statuses(Fault.PRIVATE) == [302] * 4
+    assert statuses(Fault.HTML) == [200] * 4
+    tagged = next(plant.url for plant in gallery.plants if plant.fault == Fault.OPT_OUT)
     assert client.get(web.url(tagged), timeout=5).headers["X-Robots-Tag"] == "noai"
 
 
-def test_a_late_picture_says_when_to_come_again(
+def test_a_late_image_is_announced_by_retry_after(
     web: Web, client: requests.Session, dances: DrawnDances
 ) -> None:
     gallery = dances.gallery("kathakali")
     assert gallery is not None
-    late = next(plant.url for plant in gallery.plants if plant.fault == "503 that recovers")
+    late = next(plant.url for plant in gallery.plants if plant.fault == Fault.LATE)
     first, second = (client.get(web.url(late), timeout=5) for _ in "12")
     assert (first.status_code, first.headers["Retry-After"]) == (503, "1")
     assert second.content == gallery.answers[late.host, late.path].body
 
 
-def test_a_careless_client_is_seen_inside(
+def test_a_request_to_the_intranet_is_recorded(
     web: Web, client: requests.Session, dances: DrawnDances
 ) -> None:
     gallery = dances.gallery("kathak")
     assert gallery is not None
-    trap = next(plant.url for plant in gallery.plants if plant.fault.startswith("redirect"))
+    trap = next(plant.url for plant in gallery.plants if plant.fault == Fault.PRIVATE)
     assert not web.requests(INTRANET)
     client.get(web.url(trap), timeout=5)
     assert [request.path for request in web.requests(INTRANET)] == ["/secret.jpg"]
@@ -137,7 +132,7 @@ def test_a_careless_client_is_seen_inside(
     assert {web.address(SEARCH), web.address(ARCHIVES), web.address("photos")} <= set(web.allowed)
 
 
-def test_a_moved_picture_is_found_on_the_other_host(
+def test_a_moved_image_is_found_on_the_other_host(
     web: Web, client: requests.Session, dances: DrawnDances
 ) -> None:
     gallery = dances.gallery("kathak")

@@ -1,4 +1,4 @@
-"""The drawn world: the same for the same seed, distinct where it should be, wrong as told."""
+"""The drawn world: one seed draws the same bytes; sound images differ; faults are as planted."""
 
 from __future__ import annotations
 
@@ -24,21 +24,18 @@ from pipeline.demo.drawn_archives import (
     draw_archives,
 )
 from pipeline.demo.drawn_dances import DrawnDances, bomb, draw_gallery
-from pipeline.demo.world import Answer, Gallery, Plant, Url, World
+from pipeline.demo.run import SEED
+from pipeline.demo.scenes import Scene
+from pipeline.demo.world import Answer, Fault, Gallery, Plant, Url, World
 from pipeline.images import normalise
 
 DANCES = ("bharathanatyam", "kathak", "kathakali", "jagoi", "odissi")
-SEED = 8  # the demo's own
 
 
 @pytest.fixture(scope="module")
-def dances() -> DrawnDances:
-    return DrawnDances(SEED)
-
-
-@pytest.fixture(scope="module")
-def archives() -> DrawnArchives:
-    return draw_archives(SEED)
+def archives(scene: Scene) -> DrawnArchives:
+    assert scene.archives.drawn
+    return scene.archives.drawn
 
 
 def body(gallery: Gallery, url: Url | None) -> bytes:
@@ -50,7 +47,7 @@ def body(gallery: Gallery, url: Url | None) -> bytes:
     return answer.body
 
 
-def of(gallery: Gallery, fault: str) -> list[Plant]:
+def of(gallery: Gallery, fault: Fault) -> list[Plant]:
     plants = [plant for plant in gallery.plants if plant.fault == fault]
     assert plants, fault
     return plants
@@ -67,23 +64,23 @@ def test_the_same_seed_draws_the_same_bytes(dances: DrawnDances) -> None:
     assert draw_gallery("kathak", SEED + 1) != gallery_of(dances, "kathak")
 
 
-def test_sound_pictures_are_unlike_each_other_and_copies_are_alike(dances: DrawnDances) -> None:
+def test_sound_images_are_unlike_each_other_and_copies_are_alike(dances: DrawnDances) -> None:
     hashes = []
     for dance in DANCES:
         gallery = gallery_of(dances, dance)
         hashes += [phash(body(gallery, url)) for url in gallery.sound]
         for plant in gallery.plants:
-            if plant.fault.startswith("near copy"):
+            if plant.fault in (Fault.RESCALED, Fault.RECOMPRESSED):
                 copy, twin = body(gallery, plant.url), body(gallery, plant.twin)
                 assert copy != twin
                 assert (phash(copy) ^ phash(twin)).bit_count() <= 6
     bits = np.array(hashes, dtype=np.uint64)
     distances = np.bitwise_count(bits[:, None] ^ bits)[np.triu_indices(len(bits), 1)]
-    assert distances.min() > 10  # else a sound picture would be grouped with another
+    assert distances.min() > 10  # else a sound image would be grouped with another
     assert np.mean(distances > 12) > 0.999
 
 
-def test_sound_pictures_decode_and_are_searched_for(dances: DrawnDances) -> None:
+def test_sound_images_decode_and_are_searched_for(dances: DrawnDances) -> None:
     for dance in DANCES:
         gallery = gallery_of(dances, dance)
         found = {hit.image for hit in (*gallery.main, *gallery.stage)}
@@ -110,12 +107,14 @@ def test_every_planted_fault_is_early_among_the_results(dances: DrawnDances) -> 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("HTML named .jpg", "not-an-image"),
-        ("truncated JPEG", "truncated"),
-        ("decompression bomb", "too-many-pixels"),
+        (Fault.HTML, "not-an-image"),
+        (Fault.TRUNCATED, "truncated"),
+        (Fault.BOMB, "too-many-pixels"),
     ],
 )
-def test_a_broken_picture_is_broken_as_told(dances: DrawnDances, fault: str, reason: str) -> None:
+def test_a_broken_image_is_broken_as_planted(
+    dances: DrawnDances, fault: Fault, reason: str
+) -> None:
     gallery = gallery_of(dances, "jagoi")
     for plant in of(gallery, fault):
         with pytest.raises(Rejected) as caught:
@@ -123,32 +122,32 @@ def test_a_broken_picture_is_broken_as_told(dances: DrawnDances, fault: str, rea
         assert caught.value.reason == reason
 
 
-def test_a_bomb_is_small_and_promises_much() -> None:
+def test_a_bomb_is_small_and_claims_many_pixels() -> None:
     assert len(bomb()) < 200
     with pytest.raises(Rejected, match=r"^too-many-pixels"):
         normalise.verify(bomb(8000))
 
 
-def test_other_faults_are_as_told(dances: DrawnDances) -> None:
+def test_other_faults_are_as_planted(dances: DrawnDances) -> None:
     gallery = gallery_of(dances, "kathakali")
     answers = gallery.answers
-    for plant in of(gallery, "404"):
+    for plant in of(gallery, Fault.MISSING):
         assert (plant.url.host, plant.url.path) not in answers
-    for plant in of(gallery, "503 that recovers"):
+    for plant in of(gallery, Fault.LATE):
         assert answers[plant.url.host, plant.url.path].stumbles == "503"
-    inside, outside = of(gallery, "redirect to a private address")
+    inside, outside = of(gallery, Fault.PRIVATE)
     assert answers[inside.url.host, inside.url.path].location == Url("intranet", "/secret.jpg")
     assert "169.254." in str(answers[outside.url.host, outside.url.path].location)
-    (private,) = of(gallery, "robots.txt says no")
+    (private,) = of(gallery, Fault.ROBOTS)
     assert "/private/" in private.url.path
-    (kept_back,) = of(gallery, "X-Robots-Tag says no")
+    (kept_back,) = of(gallery, Fault.OPT_OUT)
     tagged = answers[kept_back.url.host, kept_back.url.path]
     assert tagged.headers == (("X-Robots-Tag", "noai"),)
     normalise.verify(body(gallery, kept_back.url))  # nothing else is wrong with it
-    for plant in of(gallery, "same bytes"):
+    for plant in of(gallery, Fault.SAME_BYTES):
         assert plant.url != plant.twin
         assert body(gallery, plant.url) == body(gallery, plant.twin)
-    (shared,) = of(gallery, "one picture, two labels")
+    (shared,) = of(gallery, Fault.TWO_LABELS)
     lender = gallery_of(dances, shared.twin_dance)
     assert shared.twin_dance != "kathakali"
     assert body(gallery, shared.url) == body(lender, shared.twin)
@@ -168,7 +167,7 @@ def test_a_search_tells_kathak_from_kathakali(dances: DrawnDances) -> None:
     assert on_stage.isdisjoint(hit.image for hit in world.search("kathak dance"))
 
 
-def test_what_is_nowhere_is_not_answered(dances: DrawnDances) -> None:
+def test_an_unknown_address_has_no_answer(dances: DrawnDances) -> None:
     world = World(dances, {"a.tar.gz": Answer(b"x")})
     assert world.answer(Url("archives", "/a.tar.gz")) == Answer(b"x")
     robots = world.answer(Url("photos", "/robots.txt"))
@@ -179,11 +178,11 @@ def test_what_is_nowhere_is_not_answered(dances: DrawnDances) -> None:
 
 
 def test_classes_differ_in_what_the_styles_say() -> None:
-    looks = [
+    appearances = [
         (style.skirt, style.head, style.arms, round(style.costume, 2))
         for style in figures.STYLES.values()
     ]
-    assert len(set(looks)) == len(looks) == 8
+    assert len(set(appearances)) == len(appearances) == 8
 
 
 def members(data: bytes) -> dict[str, bytes]:
@@ -208,7 +207,7 @@ def test_archives_have_the_publishers_layout(archives: DrawnArchives) -> None:
     assert len(train) == wrong + len(TRAIN_WRITERS) * len(letters.LETTERS) * TRAIN_TRIALS
 
 
-def test_what_is_wrong_in_archives_is_as_told(archives: DrawnArchives) -> None:
+def test_faults_in_archives_are_as_planted(archives: DrawnArchives) -> None:
     train = members(archives.files[TRAIN_ARCHIVE])
 
     def strokes(name: str) -> list[bytes]:
@@ -229,11 +228,11 @@ def test_what_is_wrong_in_archives_is_as_told(archives: DrawnArchives) -> None:
     assert not {*archives.corrupt, *sum(archives.copies, ())} & set(archives.sound)
 
 
-def test_a_writer_is_known_by_the_hand() -> None:
+def test_a_writers_handwriting_is_recognisable() -> None:
     """Over all letters and trials, sizes differ between writers far more than within."""
 
     def height(writer: int, letter: str, trial: int) -> int:
-        strokes = letters.Hand.of(writer, SEED).write(letter, trial, SEED)
+        strokes = letters.Handwriting.of(writer, SEED).write(letter, trial, SEED)
         y = [point[1] for stroke in strokes for point in stroke]
         return max(y) - min(y)
 
