@@ -192,7 +192,11 @@ def test_a_name_in_another_encoding_is_read_and_shown(project: Project) -> None:
         ({"path": "absent"}, {}, "absent: no such folder"),
         ({"path": "mine"}, {}, "mine: no pictures in class/"),
         ({"path": "mine"}, {"1.jpg": b"", "2.jpg": b""}, "2 unlabelled .1.jpg: not in a folder"),
-        ({"path": "mine", "table": "t.csv"}, {}, "t.csv: file not found; check the name of the table"),
+        (
+            {"path": "mine", "table": "t.csv"},
+            {},
+            "t.csv: file not found; check the name of the table",
+        ),
         ({"path": "mine", "table": "t.csv"}, {"t.csv": b"path,label\n"}, "no pictures in t.csv"),
     ],
 )
@@ -213,7 +217,10 @@ def test_nothing_at_all_fails_and_says_what_to_do(
     ("params", "said"),
     [
         ({"path": "mine", "columns": {"label": "x"}}, "table is null"),
-        ({"path": "mine", "table": "t.csv", "layout": "part/class"}, "name the parts in the column official_part"),
+        (
+            {"path": "mine", "table": "t.csv", "layout": "part/class"},
+            "name the parts in the column official_part",
+        ),
         ({"path": "mine", "table": "../t.csv"}, "expected a path inside the folder `path`"),
         ({"path": "mine", "table": "t.csv", "columns": {"lable": "x"}}, "folder.birds.columns"),
         ({"path": "mine", "tabel": "t.csv"}, "did you mean table"),
@@ -279,7 +286,7 @@ def test_a_third_dataset_goes_through_dvc_with_no_change_of_code(tmp_path: Path)
     birds.draw("cross", *range(100, 130))
     shutil.copy(birds.pictures / "disc/3.png", birds.pictures / "disc/3 - Copy.png")
     shutil.copy(birds.pictures / "disc/4.png", birds.pictures / "cross/4.png")
-    birds.run("pipeline.commands.add_dataset", "birds", "../my birds")
+    birds.run("pipeline.cli", "add-dataset", "birds", "../my birds")
     assert birds.repro("split@birds") == ["folder@birds", "dedupe@birds", "split@birds"]
     assert birds.report("folder")["labels"] == {"cross": 31, "disc": 31}
     first = birds.parts()
@@ -312,7 +319,8 @@ def test_a_table_of_ones_own_is_trained_on(tmp_path: Path) -> None:
     options = ["image=photo", "label=species", "group=observer"]
     columns = [word for option in options for word in ("--column", option)]
     birds.run(
-        "pipeline.commands.add_dataset",
+        "pipeline.cli",
+        "add-dataset",
         "birds",
         "../my birds",
         "--table",
