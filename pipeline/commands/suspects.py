@@ -31,7 +31,7 @@ from pipeline.dataset.columns import (
     SUGGESTED,
     SUGGESTED_PROBABILITY,
 )
-from pipeline.dataset.paths import cache_folder, suspects_path
+from pipeline.dataset.paths import cache_folder, checkpoint_path, suspects_path
 from pipeline.dataset.split_table import Part, classes_to_learn, label_indices, read_parts
 from pipeline.dataset.suspects_table import write_suspects
 from pipeline.model.device import choose
@@ -133,7 +133,7 @@ def write_logits(dataset: str, parts: dict[str, Part], params: Train, path: Path
     """Train on `train` and write the (count, classes) logits of `valid` to `path`."""
     compute = choose(params)
     task = read_task(dataset, params, parts, cache="fold-")
-    left = path.with_name("state.pt")
+    left = path.with_name(checkpoint_path(dataset).name)
     fit(task, plans(params, task.is_pretrained), compute, left, lambda _: None)
     logits = predict_logits(task.network, task.pictures["valid"].pixels, task.card, compute.device)
     with replacing(path) as temporary, temporary.open("wb") as file:
