@@ -1,4 +1,4 @@
-"""A web server on the loopback whose every answer a test scripts, byte by byte if it must."""
+"""A web server on the loopback; a test scripts each response, byte by byte if needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = Callable[["Exchange"], None]
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One request and the answer to it."""
+    """One request and its response."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -39,7 +39,7 @@ class Exchange(BaseHTTPRequestHandler):
     def reply(
         self, body: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Send a whole answer; a Content-Length among `headers` replaces the true one."""
+        """Send a complete response; a Content-Length in `headers` replaces the true one."""
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | dict(headers or {})).items():
             self.send_header(name, value)
@@ -47,11 +47,14 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
-        """Stay quiet."""
+        """Print nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """`answers` by path; `hits` counts requests by path, `requests` lists them."""
+    """Responds with `answers` by path; `hits` counts requests by path, `requests` lists them.
+
+    `connections` counts connections, `most_at_once` is the maximum of concurrent requests.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -64,8 +67,12 @@ class Server(ThreadingHTTPServer):
         self.hits: Counter[str] = Counter()
         self.requests: list[tuple[float, str, dict[str, str]]] = []
         self.lock = threading.Lock()
-        self.released = threading.Event()  # set at the end, so that no hanging answer stays
-        self.at_once = self.most_at_once = 0
+        self.released = threading.Event()  # set at the end, so that a hanging answer returns
+        self.at_once = self.most_at_once = self.connections = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
 
     @property
     def host(self) -> str:
@@ -76,14 +83,14 @@ class Server(ThreadingHTTPServer):
         return f"http://{self.host}"
 
     def serve(self, path: str, body: bytes, **headers: str) -> str:
-        """Answer `path` with `body`; return its URL."""
+        """Respond to `path` with `body`; return its URL."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answers[path] = lambda exchange: exchange.reply(body, headers=named)
         return self.url + path
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count the answers under way."""
+        """Count concurrent requests."""
         with self.lock:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
@@ -94,12 +101,12 @@ class Server(ThreadingHTTPServer):
                 self.at_once -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are what is tested."""
+        """Ignore clients that close the connection, which tests do on purpose."""
 
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """Run a server for the length of a block."""
+    """Give a server that runs during the block."""
     server = Server()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -113,13 +120,13 @@ def serving() -> Iterator[Server]:
 
 
 def hang(exchange: Exchange) -> None:
-    """Say nothing until the test is over."""
+    """Send nothing until the test ends."""
     exchange.close_connection = True
     exchange.server.released.wait(30)
 
 
 def reset(exchange: Exchange) -> None:
-    """Break the connection without a word."""
+    """Reset the connection."""
     exchange.close_connection = True
     linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # on, 0 s: close() sends RST
     exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -127,7 +134,7 @@ def reset(exchange: Exchange) -> None:
 
 
 def drip(data: bytes, every_s: float = 0.05) -> Answer:
-    """Send `data` raw (status line, headers and all), a byte at a time."""
+    """Return an answer that sends `data`, status line and headers included, byte by byte."""
 
     def answer(exchange: Exchange) -> None:
         exchange.close_connection = True
@@ -141,12 +148,12 @@ def drip(data: bytes, every_s: float = 0.05) -> Answer:
 
 
 def redirect(location: str, status: int = 302) -> Answer:
-    """Send the visitor elsewhere."""
+    """Return an answer that redirects."""
     return lambda exchange: exchange.reply(status=status, headers={"Location": location})
 
 
 def in_turn(*answers: Answer) -> Answer:
-    """Answer the first request with the first, and so on; the last one stays."""
+    """Return an answer that uses one of `answers` for each request in order; the last one stays."""
     waiting = list(answers)
 
     def answer(exchange: Exchange) -> None:
@@ -158,7 +165,7 @@ def in_turn(*answers: Answer) -> Answer:
 
 
 def status(code: int, **headers: str) -> Answer:
-    """Answer with a status and nothing else."""
+    """Return an answer of a status and headers, without a body."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda exchange: exchange.reply(b"", code, named)
 
@@ -166,7 +173,7 @@ def status(code: int, **headers: str) -> Answer:
 def ranged(
     data: bytes, etag: str | None = '"one"', cut: int | None = None, modified: str | None = None
 ) -> Answer:
-    """Serve `data` as RFC 9110 says; hang up after `cut` bytes of each answer."""
+    """Return an answer that serves ranges of `data` (RFC 9110), and closes after `cut` bytes."""
 
     def answer(exchange: Exchange) -> None:
         asked = re.fullmatch(r"bytes=(\d+)-", exchange.headers.get("Range", ""))

@@ -1,1 +1,1 @@
-"""HTTP from outside: one guarded client, politeness, downloads that resume."""
+"""HTTP with limits: a guarded client, politeness towards hosts, and resumable downloads."""

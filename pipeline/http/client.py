@@ -1,9 +1,8 @@
-"""HTTP that cannot be led astray, overfed or held for ever.
+"""HTTP requests with limits on addresses, bytes, time and retries.
 
-`GuardedSession` reaches public addresses only: a name is resolved once, every address it has is
-judged, and the socket connects to a judged address (so a name that resolves differently a moment
-later changes nothing). That holds for every redirect, since every hop makes its own connection.
-`get` adds caps in bytes and seconds and a retry; whatever fails is a `Rejected` with a reason.
+`GuardedSession` connects to public addresses only, see `pipeline.http.guard`. This holds for
+redirects, too, because each hop makes its own connection. `get` adds limits in bytes and seconds,
+and retries. Every failure is a `Rejected` with a reason.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pipeline.core.errors import Rejected
-from pipeline.http.guard import Dialler, TlsSocket, lift, pools, until
+from pipeline.http.guard import Dialler, TlsSocket, deadline, lift_deadline, pools
 
 CHUNK = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# What a second try may cure. A refusal (403, 404, 410, robots) is never asked again.
+# reasons that may be temporary; a refusal (403, 404, 410, robots) is final
 RETRIED = frozenset({"connection", "http-429", "http-500", "http-502", "http-503", "http-504"})
 
 
@@ -42,7 +41,7 @@ class _Adapter(HTTPAdapter):
         self.dialler = dialler
         self.context = create_urllib3_context()
         self.context.sslsocket_class = TlsSocket
-        self._ca_file: str | None = ca_file  # None once it is read
+        self._ca_file: str | None = ca_file  # None after it has been read
         self._lock = threading.Lock()
         super().__init__(pool_connections=4 * pool, pool_maxsize=pool + 2, max_retries=0)
 
@@ -56,7 +55,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        # The authorities are in the context, read once (40 ms) and not for every connection.
+        # The certificate authorities are read once, in 40 ms, and not for each connection.
         conn.cert_reqs = "CERT_REQUIRED"
         if url.lower().startswith("https"):
             with self._lock:
@@ -66,12 +65,12 @@ class _Adapter(HTTPAdapter):
 
 
 class GuardedSession(requests.Session):
-    """A `requests.Session` that reaches public addresses over http and https and no others.
+    """A `requests.Session` that connects to public addresses only, by http and https.
 
-    `allow_hosts` names `host:port` of a private network that may be reached all the same.
-    A proxy is used only when one is given here; what it then connects to is out of our sight, so
-    a name that resolves to a private address here is refused before the proxy is asked.
-    Requests raise Rejected for what is refused; `cut` ends every request under way.
+    `allow_hosts` names "host:port" of private networks that may be reached. Proxies from the
+    environment are ignored. With a `proxy`, the session cannot check the address that the proxy
+    connects to; so it refuses hosts that resolve to private addresses here. A refused request
+    raises Rejected.
     """
 
     def __init__(
@@ -84,78 +83,84 @@ class GuardedSession(requests.Session):
         pool: int = 64,
     ) -> None:
         super().__init__()
-        self.trust_env = False  # no proxy, no .netrc password from the environment
+        self.trust_env = False  # no proxy from the environment, no password from .netrc
         self.max_redirects = 5
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # nobody knows us again
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # accept no cookies
         self.headers["User-Agent"] = user_agent
         proxy_host = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else ""
         self.dialler = Dialler([*allow_hosts, *([proxy_host] if proxy_host else [])])
         if proxy:
             self.proxies = {"http": proxy, "https": proxy}
-        self.adapters.clear()  # and with it every scheme but these two
+        self.adapters.clear()  # only the two schemes below remain
         adapter = _Adapter(self.dialler, ca_file or DEFAULT_CA_BUNDLE_PATH, pool)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send one request, and its redirects, each hop judged."""
+        """Send a request, and follow its redirects if asked; each hop is checked.
+
+        Raises Rejected for an address that is not allowed.
+        """
         if self.proxies and request.url:
-            self._judge_before_proxy(request.url)
+            self._check_before_proxy(request.url)
         return super().send(request, **kwargs)
 
-    def _judge_before_proxy(self, url: str) -> None:
+    def _check_before_proxy(self, url: str) -> None:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            self.dialler.judged(parts.hostname or "", port)
+            self.dialler.allowed_addresses(parts.hostname or "", port)
         except Rejected as refusal:
-            if refusal.reason != "dns":  # the proxy may know names that we do not
+            if refusal.reason != "dns":  # the proxy may resolve names that this machine cannot
                 raise
 
     def cut(self) -> None:
-        """End every request under way and refuse new ones; safe from any thread."""
+        """End all current requests and refuse new ones; any thread may call this."""
         self.dialler.cut()
 
 
 class Politeness(Protocol):
-    """What a polite visitor asks before and after every request."""
+    """Rules that `get` follows before and after each request."""
 
     def turn(self, url: str) -> AbstractContextManager[None]:
-        """Wait for this host's turn and hold it; raise Rejected where we are not welcome."""
+        """Wait until the host may be asked, and hold the slot during the block.
+
+        Raises Rejected if the host must not be asked.
+        """
 
     def check_response(self, url: str, status: int, headers: Mapping[str, str]) -> None:
-        """Raise Rejected where a response says that it is not for us."""
+        """Raise Rejected if a response forbids its use."""
 
 
 class NoPoliteness:
-    """For hosts that are ours, or asked for a single file."""
+    """No rules, for own hosts and for single files."""
 
     def turn(self, url: str) -> AbstractContextManager[None]:
-        """Go ahead."""
+        """Return at once."""
         return nullcontext()
 
     def check_response(self, url: str, status: int, headers: Mapping[str, str]) -> None:
-        """Take it."""
+        """Accept any response."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of anything one URL may cost."""
+    """Limits for one URL."""
 
-    max_bytes: int = 20_000_000
-    timeout_s: float = 30.0  # of one try, from the name's resolution to the last byte
-    connect_s: float = 10.0
+    max_bytes: int = 20_000_000  # of the decoded body
+    timeout_s: float = 30.0  # for one try, from name resolution to the last byte
+    connect_s: float = 10.0  # for connecting
     redirects: int = 5
     tries: int = 3
-    backoff_s: float = 0.5  # before the second try; doubled before every further one
-    max_wait_s: float = 60.0  # between tries, all together; more asked by Retry-After: no try
+    backoff_s: float = 0.5  # before the second try; doubles before each further one
+    max_wait_s: float = 60.0  # sum of the waits between tries; a longer wait ends the tries
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A response with status 200, read to its end. `body` is empty where `into` was given."""
+    """A complete response with status 200. `body` is empty if `get` was called with `into`."""
 
-    url: str  # the last hop's
+    url: str  # of the last hop
     status: int
     headers: Mapping[str, str]
     size: int
@@ -163,12 +168,12 @@ class Fetched:
 
     @property
     def content_type(self) -> str | None:
-        """The media type without its parameters, in lower case."""
+        """The media type without parameters, in lower case; None if it is missing."""
         return (self.headers.get("Content-Type") or "").partition(";")[0].strip().lower() or None
 
 
 class HttpRejected(Rejected):
-    """A refusal that came with an answer: its status, type and last URL, for the ledger."""
+    """A rejection because of a response, with its status, media type and URL for the ledger."""
 
     def __init__(self, reason: str, detail: str, url: str, response: requests.Response) -> None:
         super().__init__(reason, detail)
@@ -190,12 +195,15 @@ def get(
     stop: threading.Event | None = None,
     on_retry: Callable[[Rejected, float], None] | None = None,
 ) -> Fetched:
-    """Fetch `url` whole, within `limits`, following redirects; raise Rejected with a reason.
+    """Return the response of `url`, within `limits` and after redirects.
 
-    `into` receives the bytes (rewound before every try) instead of `Fetched.body`. What may pass
-    (429, 500, 502 to 504, a broken connection) is tried again after a back-off that doubles, up to
-    half of it by chance, or after what Retry-After asks; `on_retry(why, wait_s)` hears of it. A
-    refusal is never retried, nor is a timeout, which has already cost the whole of `timeout_s`.
+    Raises Rejected with a reason if it fails. `into` receives the bytes in place of `Fetched.body`;
+    it is rewound and truncated before each try.
+
+    Failures that may be temporary (429, 500, 502 to 504, a broken connection) are retried. The wait
+    doubles with each try, less a random share of up to a half, and is at least that of Retry-After.
+    `on_retry(why, wait_s)` is called before each wait. A refusal is not retried, nor is a timeout,
+    which has already taken `timeout_s`. If `stop` is set during a wait, the reason is "stopped".
     """
     waited = 0.0
     for attempt in range(limits.tries):
@@ -208,8 +216,8 @@ def get(
             )
         except Rejected as refusal:
             wait = limits.backoff_s * 2**attempt * random.uniform(0.5, 1.0)
-            asked = refusal.retry_after_s if isinstance(refusal, HttpRejected) else None
-            wait = max(wait, asked or 0.0)
+            retry_after = refusal.retry_after_s if isinstance(refusal, HttpRejected) else None
+            wait = max(wait, retry_after or 0.0)
             waited += wait
             is_last = attempt + 1 == limits.tries
             if refusal.reason not in RETRIED or is_last or waited > limits.max_wait_s:
@@ -218,7 +226,7 @@ def get(
                 on_retry(refusal, wait)
         if (stop or threading.Event()).wait(wait):
             raise Rejected("stopped")
-    raise AssertionError("a Limits has at least one try")
+    raise AssertionError("Limits.tries is 0")
 
 
 def _get_once(
@@ -230,7 +238,7 @@ def _get_once(
     *,
     politeness: Politeness,
 ) -> Fetched:
-    left_s = limits.timeout_s  # of all hops together; waiting for a host's turn is not counted
+    left_s = limits.timeout_s  # for all hops together, without the wait for a host's slot
     for _ in range(limits.redirects + 1):
         with (
             politeness.turn(url),
@@ -263,30 +271,31 @@ def open_response(
     headers: Mapping[str, str] | None = None,
     silence_only: bool = False,
 ) -> Iterator[requests.Response]:
-    """Open one hop for streaming (`response.raw.read1`); every failure inside is a Rejected.
+    """Give the response of one hop, for streaming with `response.raw.read1`.
 
-    The whole block ends within `timeout_s`; with `silence_only` that bounds the wait for headers
-    and then each wait for bytes, not their sum, for a download whose size has no bound worth
-    naming. Redirects are the caller's: `response.status_code in REDIRECTS`.
+    Any failure in the block is raised as Rejected. The block ends within `timeout_s`. With
+    `silence_only`, `timeout_s` bounds the wait for the headers and then each wait for data, but not
+    their sum; this is for large downloads. The caller follows redirects, whose `status_code` is in
+    REDIRECTS.
     """
     timeout_s = max(timeout_s, 0.001)
     timeout = (min(connect_s, timeout_s), timeout_s)
     with (
-        until(time.monotonic() + timeout_s),
+        deadline(time.monotonic() + timeout_s),
         _translated(session),
         session.send(
             _prepared(session, url, headers), stream=True, timeout=timeout, allow_redirects=False
         ) as response,
     ):
         if silence_only:
-            lift()
+            lift_deadline()
         yield response
 
 
 def _prepared(
     session: GuardedSession, url: str, headers: Mapping[str, str] | None
 ) -> requests.PreparedRequest:
-    """Prepare a GET without what Session.request merges in each time (cookies, hooks, auth)."""
+    """Prepare a GET without the cookies, hooks and credentials that Session.request merges in."""
     request = requests.PreparedRequest()
     request.prepare("GET", url, headers={**session.headers, **(headers or {})})
     return request
@@ -299,7 +308,7 @@ def _timed() -> Iterator[Callable[[], float]]:
 
 
 def _location(response: requests.Response) -> str:
-    # Headers arrive as Latin-1; what servers mean is UTF-8.
+    # requests decodes headers as Latin-1, but servers send UTF-8
     return response.headers["Location"].encode("latin-1").decode("utf-8", "replace").strip()
 
 
@@ -308,7 +317,7 @@ def _read(response: requests.Response, url: str, max_bytes: int, sink: IO[bytes]
     if declared.isdigit() and int(declared) > max_bytes:
         raise HttpRejected("too-large", f"{declared} bytes declared", url, response)
     size = 0
-    # read1 returns what has come; iter_content would wait for a full chunk.
+    # read1 returns available data at once; iter_content would wait for a full chunk
     while chunk := response.raw.read1(CHUNK, decode_content=True):
         size += len(chunk)
         if size > max_bytes:
@@ -319,7 +328,7 @@ def _read(response: requests.Response, url: str, max_bytes: int, sink: IO[bytes]
 
 @contextmanager
 def _translated(session: GuardedSession) -> Iterator[None]:
-    """Turn what requests, urllib3 and sockets raise into Rejected; a file's OSError passes."""
+    """Raise errors of requests, urllib3 and sockets as Rejected; OSErrors of files pass."""
     try:
         yield
     except Rejected as refusal:
@@ -330,7 +339,7 @@ def _translated(session: GuardedSession) -> Iterator[None]:
         if session.dialler.is_closed:
             raise Rejected("stopped") from error
         raise Rejected(_reason(error), _innermost(error)) from error
-    except (UnicodeError, ValueError) as error:  # a URL that no parser takes
+    except (UnicodeError, ValueError) as error:  # the URL cannot be parsed
         raise Rejected("invalid-url", str(error)) from error
 
 
@@ -351,7 +360,7 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk from an exception to what caused it, through arguments too (urllib3 nests there)."""
+    """Yield an exception and its causes; urllib3 keeps some of them in `args`."""
     yield error
     inner = [arg for arg in error.args if isinstance(arg, BaseException)]
     inner += [cause for cause in (error.__cause__, getattr(error, "reason", None)) if cause]
@@ -366,7 +375,10 @@ def _innermost(error: BaseException) -> str:
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Read a Retry-After header: seconds, or an HTTP date (RFC 9110, 10.2.3)."""
+    """Return the seconds that a Retry-After header asks to wait; None if it is unreadable.
+
+    The header has seconds or an HTTP date (RFC 9110, 10.2.3).
+    """
     if value is None:
         return None
     if value.strip().isdigit():

@@ -1,4 +1,4 @@
-"""One large file from outside: resumed where it was cut, verified, whole or not there at all."""
+"""Download one large file: resume it after an interruption, verify it, then move it into place."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from pipeline.core.errors import PipelineError, Rejected
 from pipeline.core.files import sha256_of
 from pipeline.core.progress import Progress
 from pipeline.http.client import REDIRECTS, RETRIED, GuardedSession, HttpRejected, open_response
-from pipeline.http.resume import Part, validator_of
+from pipeline.http.resume import PartialFile, validator_of
 
 CHUNK = 1 << 18
-TRIES = 3  # of one address, one after another without progress
-MIN_GAIN = 1 << 20  # bytes; a try that brought so much does not count as one that failed
-MIN_RATE = 1_000  # bytes a second; less, for as long as silence is borne, is as good as silence
-MAX_WAIT_S = 60.0  # what Retry-After may ask; more sends us to the next mirror
+TRIES = 3  # of one address, in a row and without progress
+MIN_GAIN = 1 << 20  # bytes; a try that received so many does not count as a failure
+MIN_RATE = 1_000  # bytes per second; a lower rate for `timeout_s` is a timeout
+MAX_WAIT_S = 60.0  # if Retry-After asks for more, the next mirror is tried
 MAX_REDIRECTS = 5
-_PASSING = RETRIED | {"timeout", "cut", "range"}
+_TEMPORARY = RETRIED | {"timeout", "cut", "range"}
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What was downloaded: the address that gave it, sha256 in hexadecimal, bytes."""
+    """The address that a file came from, its sha256 in hexadecimal, and its size in bytes."""
 
     source: str
     sha256: str
@@ -44,11 +44,11 @@ class Downloaded:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a download may cost, and what it must prove."""
+    """The limits of a download, and the checks that the file must pass."""
 
     max_bytes: int
-    timeout_s: float  # of silence
-    backoff_s: float  # before the second try; doubles
+    timeout_s: float  # without data
+    backoff_s: float  # before the second try; doubles with each further one
     sha256: str | None
     check: Callable[[Path], None] | None  # raises PipelineError
 
@@ -66,41 +66,42 @@ def download(
     part_folder: Path | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> Downloaded:
-    """Bring the file at `url`, or at the first of `mirrors` that has it, to `target`.
+    """Download the file at `url`, or else at the first of `mirrors` that works, to `target`.
 
-    An address is http, https, file:// or a path. What was received stays in `part_folder` (that
-    of `target` by default) as `<name>.part`, and the next call goes on from there if the server
-    can and the file is the same. `check` looks at the whole file before it is taken. A file of
-    another `sha256` is kept as `<name>.bad-<its sha256>`, and the next mirror is asked.
+    An address is http, https, file:// or a path. Received bytes stay in `part_folder`, by default
+    the folder of `target`, as `<name>.part`. The next call continues with them if the server can
+    and has the same file. `check` may raise PipelineError for an unsuitable file. A file that fails
+    it, or that has another `sha256`, is kept as `<name>.bad-<its sha256>`, and the next mirror is
+    tried.
 
-    Raises PipelineError, one line with what each address answered, when none gave the file.
+    Raises PipelineError with the failure of each address if none of them has the file.
     """
     bounds = Bounds(max_bytes, timeout_s, backoff_s, sha256, check)
     folder = part_folder or target.parent
     guarded = session or GuardedSession(f"kalai/{__version__}")
     problems = []
     with _locked(folder):
-        part = Part(folder, target.name, sha256)
+        part = PartialFile(folder, target.name, sha256)
         for source in (url, *mirrors):
             try:
                 digest = _verified(source, part, bounds, guarded)
             except Rejected as refusal:
                 problems.append(f"{source}: {refusal}")
                 continue
-            except OSError as error:  # a full disk, which does not say where
+            except OSError as error:  # an error for a full disk names no file
                 where = error.filename or str(part.path)
                 raise OSError(error.errno, error.strerror, where) from error
             target.parent.mkdir(parents=True, exist_ok=True)
             size = part.size
             part.path.replace(target)
-            part.state_path.unlink(missing_ok=True)
+            part.origin_path.unlink(missing_ok=True)
             return Downloaded(source, digest, size)
-    kept = f" (the first {part.size} bytes are kept for the next try)" if part.size else ""
-    raise PipelineError(f"{target.name} could not be had{kept}: {'; '.join(problems)}")
+    kept = f"; the next run resumes after {part.size} bytes" if part.size else ""
+    raise PipelineError(f"{target.name}: download failed: {'; '.join(problems)}{kept}")
 
 
 def is_local(address: str) -> bool:
-    """Say whether an address is a path or file://."""
+    """Return whether an address is a path or a file:// URL."""
     return urlsplit(address).scheme not in ("http", "https")
 
 
@@ -112,28 +113,30 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise PipelineError(f"{folder}: another download is at work here") from error
+            raise PipelineError(
+                f"{folder}: another download uses this folder; wait for it, or stop it"
+            ) from error
         yield
     finally:
         os.close(descriptor)
 
 
-def _verified(source: str, part: Part, bounds: Bounds, session: GuardedSession) -> str:
-    """Bring the whole of `source` to `part` and return its sha256; raise Rejected."""
+def _verified(source: str, part: PartialFile, bounds: Bounds, session: GuardedSession) -> str:
+    """Download all of `source` to `part` and return the sha256. Raises Rejected if that fails."""
     _obtain(source, part, bounds, session)
-    digest, problem = _judged(part, bounds)
-    if problem and part.is_resumed:  # it may be made of two versions
-        _say(f"{part.name}: {problem}; it came in parts, so once more from the start")
+    digest, problem = _checked(part, bounds)
+    if problem and part.is_resumed:  # the file may mix two versions
+        _say(f"{part.name}: {problem}; downloading again from the start, as it came in parts")
         part.discard()
         _obtain(source, part, bounds, session)
-        digest, problem = _judged(part, bounds)
+        digest, problem = _checked(part, bounds)
     if problem:
         raise Rejected("bad", f"{problem}; kept as {part.set_aside(digest)}")
     return digest
 
 
-def _judged(part: Part, bounds: Bounds) -> tuple[str, str]:
-    """Return the sha256 of what was received, and what is wrong with it or nothing."""
+def _checked(part: PartialFile, bounds: Bounds) -> tuple[str, str]:
+    """Return the sha256 of a received file, and what is wrong with it; "" if nothing is."""
     digest = sha256_of(part.path)
     if bounds.sha256 not in (None, digest):
         return digest, f"its sha256 is {digest}, expected {bounds.sha256}"
@@ -145,8 +148,11 @@ def _judged(part: Part, bounds: Bounds) -> tuple[str, str]:
     return digest, ""
 
 
-def _obtain(source: str, part: Part, bounds: Bounds, session: GuardedSession) -> None:
-    """Receive all of `source`, going on after what may pass; raise Rejected."""
+def _obtain(source: str, part: PartialFile, bounds: Bounds, session: GuardedSession) -> None:
+    """Receive all of `source`, with retries after temporary failures.
+
+    Raises Rejected if that fails.
+    """
     if is_local(source):
         _copy(source, part, bounds)
         return
@@ -158,30 +164,31 @@ def _obtain(source: str, part: Part, bounds: Bounds, session: GuardedSession) ->
             return
         except Rejected as refusal:
             failures = 0 if part.size - before >= MIN_GAIN else failures + 1
-            asked_s = getattr(refusal, "retry_after_s", None) or 0.0
-            if refusal.reason not in _PASSING or failures >= TRIES or asked_s > MAX_WAIT_S:
+            retry_after_s = getattr(refusal, "retry_after_s", None) or 0.0
+            is_final = refusal.reason not in _TEMPORARY or retry_after_s > MAX_WAIT_S
+            if is_final or failures >= TRIES:
                 raise
             wait_s = bounds.backoff_s * 2 ** max(0, failures - 1) * random.uniform(0.5, 1.0)
-            wait_s = max(wait_s, asked_s)
-            _say(f"{part.name}: {refusal}; asking again in {wait_s:.1f} s")
+            wait_s = max(wait_s, retry_after_s)
+            _say(f"{part.name}: {refusal}; retrying in {wait_s:.1f} s")
         time.sleep(wait_s)
 
 
-def _receive(session: GuardedSession, source: str, part: Part, bounds: Bounds) -> None:
-    """Make one request (and its redirects) and append what comes; raise Rejected."""
-    # A server that compresses on the way would change the bytes, and ranges of them.
+def _receive(session: GuardedSession, source: str, part: PartialFile, bounds: Bounds) -> None:
+    """Make one request, with its redirects, and append the body. Raises Rejected if that fails."""
+    # The sha256 and the ranges are of the file itself, not of a compressed form of it.
     headers = {"Accept-Encoding": "identity"} | part.range_headers(source)
     url = source
     for _ in range(MAX_REDIRECTS + 1):
         if bounds.sha256 is None and urlsplit(url).scheme == "http":
-            _say(f"warning: {url} is plain http and no sha256 is set: anyone between could swap it")
+            _say(f"warning: {url}: http without a sha256 is not safe from tampering; set sha256")
         with open_response(
             session, url, bounds.timeout_s, headers=headers, silence_only=True
         ) as response:
             if response.status_code in REDIRECTS and "Location" in response.headers:
                 url = urljoin(url, response.headers["Location"])
                 continue
-            total = _place(source, url, response, part, bounds)
+            total = _prepare(source, url, response, part, bounds)
             if total is None or part.size < total:
                 _append(response, part, total, bounds)
         if total is not None and part.size != total:
@@ -190,15 +197,18 @@ def _receive(session: GuardedSession, source: str, part: Part, bounds: Bounds) -
     raise Rejected("too-many-redirects", f"more than {MAX_REDIRECTS}")
 
 
-def _place(
-    source: str, url: str, response: requests.Response, part: Part, bounds: Bounds
+def _prepare(
+    source: str, url: str, response: requests.Response, part: PartialFile, bounds: Bounds
 ) -> int | None:
-    """Make `part` end where the body of a response begins; return the size of the whole file."""
+    """Make `part` end where the body of a response begins; return the size of the whole file.
+
+    The size is None if the server does not declare it. Raises Rejected if the body does not fit.
+    """
     headers = response.headers
     validator = validator_of(headers)
     if response.status_code == 416 and headers.get("Content-Range") == f"bytes */{part.size}":
         part.is_resumed = True
-        return part.size  # all of it was received
+        return part.size  # the whole file had been received
     if response.status_code == 200:
         declared = headers.get("Content-Length", "")
         total = int(declared) if declared.isdigit() else None
@@ -208,26 +218,28 @@ def _place(
         begin, total = (int(found[1]), int(found[2])) if found else (-1, None)
         if begin != part.size or part.is_other_version(source, validator):
             part.discard()
-            raise Rejected("range", "the server cannot go on with the same file")
+            raise Rejected("range", "the server cannot continue the same file")
     else:
         raise HttpRejected(f"http-{response.status_code}", response.reason or "", url, response)
     if (total or 0) > bounds.max_bytes:
         raise Rejected("too-large", f"{total} bytes, at most {bounds.max_bytes}")
     if begin:
-        _say(f"{part.name}: going on after {begin} bytes")
+        _say(f"{part.name}: resuming after {begin} bytes")
         part.is_resumed = True
     else:
         if part.size:
-            _say(f"{part.name}: the server sends all of it; starting anew")
+            _say(f"{part.name}: the server sends the whole file; starting again")
         part.begin(source, validator)
     return total
 
 
-def _append(response: requests.Response, part: Part, total: int | None, bounds: Bounds) -> None:
+def _append(
+    response: requests.Response, part: PartialFile, total: int | None, bounds: Bounds
+) -> None:
     window, in_window = time.monotonic(), 0
     with part.path.open("ab") as file, _progress(part, total) as count:
-        # read1 gives what has come; read would wait for a full chunk. Undecoded, too: a server
-        # that calls a .tar.gz gzip-encoded would have it unpacked.
+        # read1 returns available data at once; read would wait for a full chunk. Without decoding,
+        # because some servers send a .tar.gz with `Content-Encoding: gzip`.
         while chunk := response.raw.read1(CHUNK, decode_content=False):
             if file.tell() + len(chunk) > bounds.max_bytes:
                 raise Rejected("too-large", f"over {bounds.max_bytes} bytes")
@@ -240,8 +252,8 @@ def _append(response: requests.Response, part: Part, total: int | None, bounds: 
                 window, in_window = time.monotonic(), 0
 
 
-def _copy(source: str, part: Part, bounds: Bounds) -> None:
-    """Copy a local file to `part`; raise Rejected."""
+def _copy(source: str, part: PartialFile, bounds: Bounds) -> None:
+    """Copy a local file to `part`. Raises Rejected if that fails."""
     parts = urlsplit(source)
     if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
         raise Rejected("scheme", "allowed: http, https, file:///path, or a path")
@@ -262,11 +274,11 @@ def _copy(source: str, part: Part, bounds: Bounds) -> None:
 
 
 @contextmanager
-def _progress(part: Part, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Give a function that counts bytes, shown in kB."""
-    left = None if total is None else (total - part.size) // 1000
+def _progress(part: PartialFile, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Give a function that adds received bytes to a progress display in kB."""
+    left_kb = None if total is None else (total - part.size) // 1000
     received = shown = 0
-    with Progress(f"fetch {part.name}", left, unit="kB") as progress:
+    with Progress(f"fetch {part.name}", left_kb, unit="kB") as progress:
 
         def count(size: int) -> None:
             nonlocal received, shown

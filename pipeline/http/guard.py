@@ -1,4 +1,9 @@
-"""Which network addresses are of the public internet, in whatever form they come."""
+"""Guarded sockets: they connect to public addresses only, and end at a deadline.
+
+`Dialler` opens every connection of a session. It resolves a host once, refuses private addresses,
+and connects to one of the checked addresses. So a DNS answer that changes later has no effect.
+`deadline` bounds the time of all reads of a thread. `cut` shuts every open connection.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +22,19 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from pipeline.core.errors import Rejected
 
-# Public by the registries, but a machine's own keeper answers there (Azure's WireServer).
+# Public by its registry, but Azure's WireServer answers there to the machines that it hosts.
 METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is routed between networks
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the part of IPv6 that is routed publicly
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_public(address: str) -> bool:
-    """Say whether an IP address is one of the public internet, whatever form hides it.
+    """Return whether an IP address belongs to the public internet.
 
-    IPv4 inside IPv6 (mapped, compatible, 6to4, Teredo, NAT64) is judged as the IPv4 address.
+    An IPv4 address within IPv6 (mapped, compatible, 6to4, Teredo, NAT64) counts as that IPv4
+    address.
     """
     ip: Address = ipaddress.ip_address(address.partition("%")[0])
     return all(
@@ -36,12 +42,12 @@ def is_public(address: str) -> bool:
         and not form.is_multicast
         and form not in METADATA
         and (form.version == 4 or form in _GLOBAL_UNICAST)
-        for form in _forms(ip)
+        for form in _unwrapped(ip)
     )
 
 
-def _forms(ip: Address) -> list[Address]:
-    """Return the IPv4 addresses inside an IPv6 one, or the address itself where there is none."""
+def _unwrapped(ip: Address) -> list[Address]:
+    """Return the IPv4 addresses within an IPv6 address; without any, the address itself."""
     if isinstance(ip, ipaddress.IPv4Address):
         return [ip]
     last32 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
@@ -56,17 +62,17 @@ def _forms(ip: Address) -> list[Address]:
     return [ip]
 
 
-FOREVER = float("inf")  # a moment that never comes
+NEVER = float("inf")  # as a time of time.monotonic()
 
-# The moment by which the request that this thread is in must have ended. Read by the sockets:
-# a timeout of requests is one of silence, and a byte a second is never silent.
+# The time by which the current request of this thread must end. The sockets read it, because a
+# timeout of requests bounds each wait for data only: a byte per second never exceeds it.
 _deadline = threading.local()
 
 
 @contextmanager
-def until(moment: float) -> Iterator[None]:
-    """Bound every connection that this thread uses inside by a moment of time.monotonic()."""
-    before = getattr(_deadline, "at", FOREVER)
+def deadline(moment: float) -> Iterator[None]:
+    """Bound all connections of this thread within the block; `moment` is of time.monotonic()."""
+    before = getattr(_deadline, "at", NEVER)
     _deadline.at = moment
     try:
         yield
@@ -74,30 +80,31 @@ def until(moment: float) -> Iterator[None]:
         _deadline.at = before
 
 
-def lift() -> None:
-    """Lift this thread's bound for what is left of the block."""
-    _deadline.at = FOREVER
+def lift_deadline() -> None:
+    """Remove this thread's deadline for the rest of the block."""
+    _deadline.at = NEVER
 
 
-def _remaining() -> float:
-    left: float = getattr(_deadline, "at", FOREVER) - time.monotonic()
+def _remaining_s() -> float:
+    """Return the seconds to this thread's deadline. Raises TimeoutError if it has passed."""
+    left: float = getattr(_deadline, "at", NEVER) - time.monotonic()
     if left <= 0:
         raise TimeoutError("deadline passed")
     return left
 
 
 class _DeadlineMixin:
-    """A socket whose reads end at this thread's deadline, or after its own timeout of silence."""
+    """A socket whose reads end at the deadline, or earlier by the timeout of the socket."""
 
-    _silence_s: float | None = None
+    _timeout_s: float | None = None
 
     def settimeout(self, value: float | None) -> None:
-        self._silence_s = value
+        self._timeout_s = value
         super().settimeout(value)  # type: ignore[misc]
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        wait_s = min(_remaining(), FOREVER if self._silence_s is None else self._silence_s)
-        super().settimeout(None if wait_s == FOREVER else wait_s)  # type: ignore[misc]
+        wait_s = min(_remaining_s(), NEVER if self._timeout_s is None else self._timeout_s)
+        super().settimeout(None if wait_s == NEVER else wait_s)  # type: ignore[misc]
         return super().recv_into(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -106,11 +113,14 @@ class _Socket(_DeadlineMixin, socket.socket):
 
 
 class TlsSocket(_DeadlineMixin, ssl.SSLSocket):
-    """What an SSL context must make of sockets (its `sslsocket_class`), for deadlines to hold."""
+    """The `sslsocket_class` of an SSL context whose sockets obey deadlines."""
 
 
 class Dialler:
-    """Opens every connection of a session, and can cut them all."""
+    """Opens the connections of a session, and can cut them all.
+
+    `allow_hosts` names "host:port" of private networks that may be reached.
+    """
 
     def __init__(self, allow_hosts: Collection[str]) -> None:
         self.allow_hosts = frozenset(host.lower() for host in allow_hosts)
@@ -119,17 +129,21 @@ class Dialler:
         self._lock = threading.Lock()
 
     def dial(self, host: str, port: int, timeout: Any) -> socket.socket:
-        """Resolve, judge, connect; raise Rejected (dns, private-address, timeout, connection)."""
+        """Return a socket that is connected to a checked address of a host.
+
+        Raises Rejected: dns, private-address, timeout, connection or stopped.
+        """
         error: OSError = OSError("no address")
-        for family, address in self.judged(host, port):
+        for family, address in self.allowed_addresses(host, port):
             sock = _Socket(family, socket.SOCK_STREAM)
             try:
-                self.adopt(sock)
-                wait_s = min(timeout if isinstance(timeout, int | float) else FOREVER, _remaining())
-                sock.settimeout(None if wait_s == FOREVER else wait_s)
+                self.track(sock)
+                limit_s = timeout if isinstance(timeout, int | float) else NEVER
+                wait_s = min(limit_s, _remaining_s())
+                sock.settimeout(None if wait_s == NEVER else wait_s)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.connect(address)
-                # Belt and braces: where the connection really ends is judged as well.
+                # A second check, of the address at which the connection really ends.
                 if not self._is_allowed(host, port, sock.getpeername()[0]):
                     raise Rejected("private-address", f"{host} led to {sock.getpeername()[0]}")
                 return sock
@@ -142,8 +156,11 @@ class Dialler:
         reason = "timeout" if isinstance(error, TimeoutError) else "connection"
         raise Rejected(reason, f"{host}:{port}: {error.strerror or error}")
 
-    def judged(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, Any]]:
-        """Return the addresses of a host that may be reached; raise Rejected where none may."""
+    def allowed_addresses(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, Any]]:
+        """Return the addresses of a host that may be reached, each with its family.
+
+        Raises Rejected: dns, stopped, or private-address if none may be reached.
+        """
         if self.is_closed:
             raise Rejected("stopped")
         try:
@@ -162,25 +179,25 @@ class Dialler:
     def _is_allowed(self, host: str, port: int, address: str) -> bool:
         return f"{host}:{port}".lower() in self.allow_hosts or is_public(address)
 
-    def adopt(self, sock: socket.socket) -> None:
-        """Remember a socket, to be cut with the others; raise Rejected when they have been."""
+    def track(self, sock: socket.socket) -> None:
+        """Add a socket to those that `cut` shuts. Raises Rejected (stopped) if it has run."""
         with self._lock:
             self._open.add(sock)
             if self.is_closed:
                 raise Rejected("stopped")
 
     def cut(self) -> None:
-        """Shut every connection, so that whoever waits for one goes on at once."""
+        """Shut every connection, so that threads that wait for one continue at once."""
         with self._lock:
             self.is_closed = True
             for sock in list(self._open):
-                # The plain socket's: TLS's own would wait to say goodbye.
-                with suppress(OSError):  # it was closed already
+                # socket's own shutdown: that of SSLSocket would wait for the other side
+                with suppress(OSError):  # the socket may be closed already
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def pools(dialler: Dialler) -> dict[str, type[HTTPConnectionPool]]:
-    """Return connection pool classes whose connections are opened by `dialler`."""
+    """Return urllib3's connection pool classes by scheme, with connections from `dialler`."""
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:
@@ -193,7 +210,7 @@ def pools(dialler: Dialler) -> dict[str, type[HTTPConnectionPool]]:
         def connect(self) -> None:
             super().connect()
             if isinstance(self.sock, socket.socket):
-                dialler.adopt(self.sock)  # it took over the plain one's connection
+                dialler.track(self.sock)  # it replaces the plain socket of `dial`
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

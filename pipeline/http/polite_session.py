@@ -1,4 +1,4 @@
-"""A visitor: a guarded session with the caps, the patience and the politeness of params.yaml."""
+"""A guarded session with the limits and the politeness of the section `crawl` in params.yaml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.http.robots import HostPoliteness
 
 
 class PoliteSession:
-    """Asks hosts for files as the section `crawl` says; `stop` ends every wait of its own."""
+    """Downloads files as the section `crawl` of params.yaml allows; the event `stop` ends waits."""
 
     def __init__(self, params: Crawl) -> None:
         about = f"; +{params.contact}" if params.contact else ""
@@ -40,7 +40,7 @@ class PoliteSession:
             delay_s=params.host_delay_s,
             stop=self.stop,
         )
-        # An engine is asked what it is there to be asked; robots.txt is for what it links to.
+        # A search API is made for requests, so robots.txt does not apply to it.
         self.engine_politeness = HostPoliteness(
             self.session,
             self.limits,
@@ -52,11 +52,11 @@ class PoliteSession:
         )
 
     def get(self, url: str) -> bytes:
-        """Return what lies at a URL; raise Rejected with a reason."""
+        """Return the body of a URL. Raises Rejected with a reason if the download fails."""
         return get(self.session, url, self.limits, politeness=self.politeness, stop=self.stop).body
 
     def cancel(self) -> None:
-        """End every request and every wait under way; safe from any thread."""
+        """End all requests and waits; any thread may call this."""
         self.stop.set()
         self.session.cut()
 

@@ -1,4 +1,4 @@
-"""What has been received of a file, and when it is safe to go on with it."""
+"""The part of a file that was downloaded so far, and when a download may continue it."""
 
 from __future__ import annotations
 
@@ -10,75 +10,79 @@ from pipeline.core.files import read_json, write_json
 
 
 @dataclass(frozen=True)
-class State:
-    """What a part is part of: the address it began at, and its version there."""
+class Origin:
+    """The URL from which a download started, and the validator of the file at that time."""
 
     url: str
     validator: str | None
 
 
-class Part:
-    """What has been received of a file, and what it takes to go on with it."""
+class PartialFile:
+    """The received bytes of a file in `<name>.part`, and their origin in `<name>.part.json`.
+
+    `is_resumed` is true if the bytes come from more than one response.
+    """
 
     def __init__(self, folder: Path, name: str, sha256: str | None) -> None:
         self.name = name
         self.path = folder / f"{name}.part"
-        self.state_path = folder / f"{name}.part.json"
+        self.origin_path = folder / f"{name}.part.json"
         self.sha256 = sha256
         self.is_resumed = False
         try:
-            self.state: State | None = State(**read_json(self.state_path))
+            self.origin: Origin | None = Origin(**read_json(self.origin_path))
         except (OSError, ValueError, TypeError):
-            self.state = None
+            self.origin = None
 
     @property
     def size(self) -> int:
-        """Bytes received."""
+        """The number of bytes received."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:
             return 0
 
     def begin(self, url: str, validator: str | None) -> None:
-        """Start anew, with nothing."""
+        """Discard what was received, and start an empty file of this origin."""
         self.discard()
         self.path.touch()
-        self.state = State(url, validator)
-        write_json(self.state_path, asdict(self.state))
+        self.origin = Origin(url, validator)
+        write_json(self.origin_path, asdict(self.origin))
 
     def discard(self) -> None:
-        """Forget what was received."""
-        self.state, self.is_resumed = None, False
+        """Remove what was received."""
+        self.origin, self.is_resumed = None, False
         self.path.unlink(missing_ok=True)
-        self.state_path.unlink(missing_ok=True)
+        self.origin_path.unlink(missing_ok=True)
 
     def set_aside(self, digest: str) -> Path:
-        """Keep a file that is not the wanted one under a name that says so."""
+        """Rename a complete file with a wrong sha256 to `<name>.bad-<sha256>`; return the path."""
         aside = self.path.with_name(f"{self.name}.bad-{digest[:12]}")
         self.path.replace(aside)
         self.discard()
         return aside
 
     def range_headers(self, url: str) -> dict[str, str]:
-        """Return what asks for the rest, nothing where the rest could be of another file.
+        """Return the request headers that ask for the rest; empty if all of it must be sent.
 
-        With a sha256 to prove the whole, any mirror may give it. Without one it must be the same
-        address and the same version: If-Range has the server send all of it otherwise.
+        With a sha256 for the whole file, the rest may come from any mirror. Without one, it must
+        come from the same URL and have the same validator. If-Range makes the server send the whole
+        file if it has changed.
         """
-        state, size = self.state, self.size
-        if state is None or not size:
+        origin, size = self.origin, self.size
+        if origin is None or not size:
             return {}
-        if state.url == url and state.validator:
-            return {"Range": f"bytes={size}-", "If-Range": state.validator}
+        if origin.url == url and origin.validator:
+            return {"Range": f"bytes={size}-", "If-Range": origin.validator}
         return {"Range": f"bytes={size}-"} if self.sha256 else {}
 
     def is_other_version(self, url: str, validator: str | None) -> bool:
-        """Say whether a server that heeds no If-Range has another version by now."""
-        known = self.state.validator if self.state and self.state.url == url else None
+        """Return whether a server that ignores If-Range now has another version of the file."""
+        known = self.origin.validator if self.origin and self.origin.url == url else None
         return bool(known and validator and known != validator)
 
 
 def validator_of(headers: Mapping[str, str]) -> str | None:
-    """Return what tells a version from another: a strong ETag, else the date of the last change."""
+    """Return what identifies the version of a file: a strong ETag, or else Last-Modified."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified")

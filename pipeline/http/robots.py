@@ -1,4 +1,4 @@
-"""What a polite visitor does: asks robots.txt, waits its turn, and takes no for an answer."""
+"""Politeness towards hosts: robots.txt, rate limits, and opt-outs in the headers."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from protego import Protego
 from pipeline.core.errors import Rejected
 from pipeline.http.client import GuardedSession, Limits, get, retry_after_s
 
-AGENT = "kalai"  # the name that robots.txt and X-Robots-Tag may call us by
-ROBOTS_BYTES = 512_000  # a crawler must read as much (RFC 9309, 2.5); longer ones are not tried
+AGENT = "kalai"  # this crawler's name in robots.txt and X-Robots-Tag
+ROBOTS_BYTES = 512_000  # RFC 9309, 2.5, demands at least this much; a longer file is an error
 OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-# Directives that have a colon of their own, and so are no names of crawlers.
+# directives that contain a colon; the text before it is not a crawler's name
 _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 
 
 @dataclass
 class _Host:
-    """What is known of one host and port."""
+    """The state of one host and port."""
 
     slots: threading.BoundedSemaphore
     delay_s: float
     lock: threading.Lock = field(default_factory=threading.Lock)
-    robots: Protego | Rejected | None = None  # a Rejected: they could not be read
-    free_at: float = 0.0  # when the next request may start
+    robots: Protego | Rejected | None = None  # Rejected if robots.txt could not be read
+    free_at: float = 0.0  # time.monotonic() at which the next request may start
 
 
 class HostPoliteness:
-    """Politeness towards every image host: robots.txt, few requests at once, a pause between them.
+    """Politeness towards each host: robots.txt, concurrent requests, and the time between them.
 
-    `robots=False` asks for no robots.txt and `opt_out=False` reads no opt-out headers.
+    At most `per_host` requests run at once, and `delay_s` lies between the starts of two. With
+    `robots=False`, robots.txt is not read. With `opt_out=False`, headers are not checked.
     """
 
     def __init__(
@@ -74,33 +75,36 @@ class HostPoliteness:
 
     @contextmanager
     def turn(self, url: str) -> Iterator[None]:
-        """Wait for a turn at this URL's host and hold it.
+        """Wait until the URL's host may be asked, and hold the slot during the block.
 
-        Raises Rejected: robots where robots.txt says no; what kept us from reading it; busy where
-        the turn would come later than `limits.max_wait_s`.
+        Raises Rejected: robots if robots.txt forbids the URL; the reason for which robots.txt could
+        not be read; busy if the wait would exceed `limits.max_wait_s`.
         """
         host = self._host(url)
         if self.robots and url.lower().startswith(("http://", "https://")):
-            self._ask(host, url)
+            self._check_robots(host, url)
         with host.slots:
             self._pause(host)
             yield
 
-    def _ask(self, host: _Host, url: str) -> None:
-        with host.lock:  # the first asks, the others wait for the answer
+    def _check_robots(self, host: _Host, url: str) -> None:
+        with host.lock:  # one thread reads robots.txt, the others wait for it
             if host.robots is None:
-                host.robots = self._read(self._name(url) + "/robots.txt")
+                host.robots = self._read_robots(self._name(url) + "/robots.txt")
                 if isinstance(host.robots, Protego):
-                    asked = host.robots.crawl_delay(AGENT) or 0.0
-                    host.delay_s = max(host.delay_s, asked)
+                    crawl_delay_s = host.robots.crawl_delay(AGENT) or 0.0
+                    host.delay_s = max(host.delay_s, crawl_delay_s)
             robots = host.robots
         if isinstance(robots, Rejected):
             raise Rejected(robots.reason, f"its robots.txt: {robots.detail}")
         if not robots.can_fetch(url, AGENT):
             raise Rejected("robots", "its robots.txt says no")
 
-    def _read(self, url: str) -> Protego | Rejected:
-        """Read robots.txt: none (4xx) allows all, one that fails allows nothing (RFC 9309, 2.3)."""
+    def _read_robots(self, url: str) -> Protego | Rejected:
+        """Return the rules of a host, or the reason for which they could not be read.
+
+        A missing robots.txt (4xx) allows all URLs; a failure allows none (RFC 9309, 2.3).
+        """
         limits = Limits(ROBOTS_BYTES, self.limits.timeout_s, self.limits.connect_s, tries=1)
         try:
             body = get(self.session, url, limits, stop=self.stop).body
@@ -121,10 +125,10 @@ class HostPoliteness:
             raise Rejected("stopped")
 
     def check_response(self, url: str, status: int, headers: Mapping[str, str]) -> None:
-        """Raise Rejected (opt-out) where the headers say no; remember a Retry-After for the host.
+        """Raise Rejected (opt-out) if the headers forbid the use; note a Retry-After for the host.
 
-        X-Robots-Tag as Google documents it, with noai and noimageai; TDM-Reservation as the W3C
-        community group's TDM Reservation Protocol defines it.
+        X-Robots-Tag is as Google documents it, with noai and noimageai. TDM-Reservation is as in
+        the TDM Reservation Protocol of the W3C community group.
         """
         if status in (429, 503) and (seconds := retry_after_s(headers.get("Retry-After"))):
             host = self._host(url)
@@ -132,24 +136,24 @@ class HostPoliteness:
                 host.free_at = max(host.free_at, time.monotonic() + seconds)
         if not self.opt_out or status != 200:
             return
-        if said := OPT_OUT & set(directives(headers.get("X-Robots-Tag", ""))):
-            raise Rejected("opt-out", f"X-Robots-Tag: {min(said)}")
+        if found := OPT_OUT & set(directives(headers.get("X-Robots-Tag", ""))):
+            raise Rejected("opt-out", f"X-Robots-Tag: {min(found)}")
         if headers.get("TDM-Reservation", "").strip() == "1":
             raise Rejected("opt-out", "TDM-Reservation: 1")
 
 
 def directives(tag: str) -> list[str]:
-    """Return the directives of an X-Robots-Tag that are meant for everyone or for us.
+    """Return the directives of an X-Robots-Tag that apply to all crawlers or to kalai.
 
-    "googlebot: noindex, nofollow, kalai: noai" names a crawler, to whom all that follows is said
-    until the next name.
+    In "googlebot: noindex, nofollow, kalai: noai", the directives after a name apply to that
+    crawler, up to the next name.
     """
-    meant = []
+    found = []
     agent = AGENT
     for part in tag.lower().split(","):
         name, colon, rest = part.partition(":")
         if colon and name.strip() not in _VALUED:
             agent, part = name.strip(), rest  # noqa: PLW2901
         if agent in (AGENT, "*"):
-            meant.append(part.strip())
-    return meant
+            found.append(part.strip())
+    return found

@@ -100,7 +100,7 @@ def test_archives_come_once_and_are_verified_ever_after(
         for part, data in (("test", TEST), ("train", TRAIN))
     }  # fmt: skip
     assert files(root / "data/tamil/incoming") == []
-    assert ("no sha256 is set" in first.output) == (not pinned)
+    assert ("http without a sha256" in first.output) == (not pinned)
     before = (folder / "known.json").read_bytes(), server.hits.total()
     again = fetch()
     assert again.exit_code == 0
@@ -247,7 +247,7 @@ def test_unknown_dataset_and_nowhere_to_be_had(
     result = fetch()
     assert result.exit_code == 1
     url = f"{server.url}/train.tar.gz"
-    last = f"error: online-train.tar.gz could not be had: {url}: http-403: Forbidden"
+    last = f"error: online-train.tar.gz: download failed: {url}: http-403: Forbidden"
     assert result.output.splitlines()[-1] == last
 
 

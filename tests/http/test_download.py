@@ -1,9 +1,8 @@
-"""Downloads over real HTTP: cut, resumed, changed, swapped, silent; whole or not there at all."""
+"""Downloads over HTTP: interrupted, resumed, changed, tampered with or silent."""
 
 from __future__ import annotations
 
 import gzip
-import os
 import random
 import re
 import threading
@@ -45,7 +44,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def get(server: Server, tmp_path: Path) -> Callable[..., Downloaded]:
-    """Give `download` bound to a target and a session that may reach the server."""
+    """Give a `download` with a target and a session that may reach the server."""
 
     def bound(url: str, *mirrors: str, **options: Any) -> Downloaded:
         settings: dict[str, Any] = {"sha256": None, "max_bytes": 10_000_000, "backoff_s": 0.01}
@@ -58,7 +57,7 @@ def get(server: Server, tmp_path: Path) -> Callable[..., Downloaded]:
 def whole_only(
     data: bytes, cut: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """Serve `data` without ranges."""
+    """Return an answer that serves `data` without ranges."""
 
     def answer(exchange: Exchange) -> None:
         exchange.close_connection = cut is not None
@@ -80,12 +79,10 @@ Get = Callable[..., Downloaded]
 
 def drip_after_headers(exchange: Exchange) -> None:
     exchange.reply(headers={"Content-Length": "5000"})
-    drip(b"z" * 5000, 0.01)(exchange)  # never silent for long, and never done
+    drip(b"z" * 5000, 0.01)(exchange)  # never silent for long, and never complete
 
 
-def test_a_file_comes_whole_and_leaves_nothing_beside_it(
-    server: Server, get: Get, tmp_path: Path
-) -> None:
+def test_a_complete_download_leaves_no_other_file(server: Server, get: Get, tmp_path: Path) -> None:
     done = get(server.serve("/a", DATA), sha256=sha256(DATA))
     assert done == Downloaded(server.url + "/a", sha256(DATA), len(DATA))
     assert (tmp_path / "file.bin").read_bytes() == DATA
@@ -95,7 +92,7 @@ def test_a_file_comes_whole_and_leaves_nothing_beside_it(
 
 @pytest.mark.parametrize("pinned", [True, False])
 @pytest.mark.parametrize(("etag", "modified"), [('"one"', None), (None, "Mon, 03 Nov 2025")])
-def test_a_cut_download_goes_on_where_it_was_cut(
+def test_an_interrupted_download_is_resumed(
     server: Server, get: Get, tmp_path: Path, pinned: bool, etag: str | None, modified: str | None
 ) -> None:
     server.answers["/a"] = in_turn(
@@ -107,9 +104,9 @@ def test_a_cut_download_goes_on_where_it_was_cut(
     assert server.requests[1][2]["If-Range"] == (etag or modified)
 
 
-def test_the_next_run_goes_on_too(server: Server, get: Get, tmp_path: Path) -> None:
+def test_the_next_run_resumes(server: Server, get: Get, tmp_path: Path) -> None:
     server.answers["/a"] = in_turn(ranged(DATA, cut=70_000), status(404))
-    with pytest.raises(PipelineError, match=r"the first 70000 bytes are kept.*http-404"):
+    with pytest.raises(PipelineError, match=r"http-404.*; the next run resumes after 70000 bytes"):
         get(server.url + "/a")
     assert files(tmp_path) == ["file.bin.part", "file.bin.part.json"]
     server.answers["/a"] = ranged(DATA)
@@ -119,25 +116,25 @@ def test_the_next_run_goes_on_too(server: Server, get: Get, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-def test_a_server_without_ranges_is_asked_for_all_of_it(
+def test_a_server_without_ranges_sends_the_whole_file(
     server: Server, get: Get, tmp_path: Path, pinned: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers["/a"] = in_turn(whole_only(DATA, cut=90_000), whole_only(DATA))
     get(server.url + "/a", sha256=sha256(DATA) if pinned else None)
     assert (tmp_path / "file.bin").read_bytes() == DATA
-    assert "starting anew" in capsys.readouterr().err
-    # without a validator only a sha256 makes it safe to ask for the rest
+    assert "the server sends the whole file; starting again" in capsys.readouterr().err
+    # without a validator, only a sha256 makes it safe to ask for the rest
     assert asked_ranges(server) == [None, "bytes=90000-" if pinned else None]
 
 
-def test_a_changed_file_is_begun_anew(server: Server, get: Get, tmp_path: Path) -> None:
+def test_a_changed_file_is_downloaded_again(server: Server, get: Get, tmp_path: Path) -> None:
     server.answers["/a"] = in_turn(ranged(DATA, '"one"', cut=50_000), ranged(OTHER, '"two"'))
     get(server.url + "/a")
     assert (tmp_path / "file.bin").read_bytes() == OTHER
     assert server.requests[1][2]["If-Range"] == '"one"'
 
 
-def test_a_server_that_heeds_no_condition_is_caught_by_its_etag(
+def test_a_changed_etag_is_noticed_if_the_server_ignores_if_range(
     server: Server, get: Get, tmp_path: Path
 ) -> None:
     def careless(exchange: Exchange) -> None:
@@ -151,9 +148,7 @@ def test_a_server_that_heeds_no_condition_is_caught_by_its_etag(
 
 
 @pytest.mark.parametrize("lie", ["bytes 0-249999/300000", "bytes 50001-299999/300000", "", "rest"])
-def test_a_range_that_was_not_asked_for_is_not_taken(
-    server: Server, get: Get, tmp_path: Path, lie: str
-) -> None:
+def test_a_wrong_range_is_not_used(server: Server, get: Get, tmp_path: Path, lie: str) -> None:
     def lying(exchange: Exchange) -> None:
         exchange.reply(DATA[50_000:], 206, {"Content-Range": lie, "ETag": '"one"'})
 
@@ -162,25 +157,25 @@ def test_a_range_that_was_not_asked_for_is_not_taken(
     assert (tmp_path / "file.bin").read_bytes() == DATA
 
 
-def test_a_weak_etag_proves_nothing(server: Server, get: Get) -> None:
+def test_a_weak_etag_is_not_used_to_resume(server: Server, get: Get) -> None:
     server.answers["/a"] = in_turn(ranged(DATA, 'W/"one"', cut=50_000), ranged(DATA, 'W/"one"'))
     get(server.url + "/a")
     assert asked_ranges(server) == [None, None]
 
 
-def test_a_part_that_is_whole_already_is_taken(server: Server, get: Get, tmp_path: Path) -> None:
+def test_a_partial_file_that_is_complete_is_used(server: Server, get: Get, tmp_path: Path) -> None:
     server.answers["/a"] = in_turn(ranged(DATA, cut=200_000), status(404))
     with pytest.raises(PipelineError):
         get(server.url + "/a")
     with (tmp_path / "file.bin.part").open("ab") as file:
-        file.write(DATA[200_000:])  # killed between the last byte and the rename
+        file.write(DATA[200_000:])  # a run was killed between the last byte and the rename
     server.answers["/a"] = ranged(DATA)
     get(server.url + "/a")
     assert (tmp_path / "file.bin").read_bytes() == DATA
     assert asked_ranges(server)[2:] == ["bytes=300000-"]
 
 
-def test_a_server_that_gives_less_than_the_rest_is_asked_again(server: Server, get: Get) -> None:
+def test_a_server_that_sends_less_than_the_rest_is_asked_again(server: Server, get: Get) -> None:
     data = random.Random(3).randbytes(5 << 20)
 
     def some(exchange: Exchange) -> None:
@@ -194,7 +189,7 @@ def test_a_server_that_gives_less_than_the_rest_is_asked_again(server: Server, g
     assert server.hits["/a"] == 3
 
 
-def test_a_part_longer_than_the_file_is_begun_anew(
+def test_a_partial_file_longer_than_the_file_is_discarded(
     server: Server, get: Get, tmp_path: Path
 ) -> None:
     server.answers["/a"] = in_turn(ranged(DATA, cut=200_000), status(404))
@@ -206,7 +201,7 @@ def test_a_part_longer_than_the_file_is_begun_anew(
 
 
 @pytest.mark.parametrize("damage", ["flip", "state", "no state"])
-def test_a_damaged_part_costs_a_new_start_and_no_more(
+def test_a_damaged_partial_file_is_downloaded_again(
     server: Server, get: Get, tmp_path: Path, damage: str
 ) -> None:
     server.answers["/a"] = in_turn(ranged(DATA, cut=200_000), status(404))
@@ -225,19 +220,19 @@ def test_a_damaged_part_costs_a_new_start_and_no_more(
     assert files(tmp_path) == ["file.bin"]
 
 
-def test_mirrors_are_asked_in_their_order(server: Server, get: Get, tmp_path: Path) -> None:
+def test_mirrors_are_tried_in_order(server: Server, get: Get, tmp_path: Path) -> None:
     server.answers |= {"/gone": status(404), "/busy": status(503), "/reset": reset}
     urls = [server.url + path for path in ("/gone", "/busy", "/reset")]
     done = get(
         *urls, server.serve("/good", DATA), server.serve("/never", DATA), sha256=sha256(DATA)
     )
     assert done.source.endswith("/good")
-    # a refusal is not asked again, what may pass is
+    # a refusal is not retried, a temporary failure is
     assert server.hits == {"/gone": 1, "/busy": 3, "/reset": 3, "/good": 1}
     assert (tmp_path / "file.bin").read_bytes() == DATA
 
 
-def test_another_mirror_goes_on_with_a_pinned_file(server: Server, get: Get) -> None:
+def test_another_mirror_resumes_a_file_with_a_sha256(server: Server, get: Get) -> None:
     server.answers["/first"] = in_turn(ranged(DATA, cut=120_000), status(404))
     server.answers["/second"] = ranged(DATA, '"another server"')
     get(server.url + "/first", server.url + "/second", sha256=sha256(DATA))
@@ -245,14 +240,16 @@ def test_another_mirror_goes_on_with_a_pinned_file(server: Server, get: Get) -> 
     assert (path, headers["Range"], headers.get("If-Range")) == ("/second", "bytes=120000-", None)
 
 
-def test_another_mirror_does_not_go_on_with_an_unknown_file(server: Server, get: Get) -> None:
+def test_another_mirror_does_not_resume_a_file_without_a_sha256(server: Server, get: Get) -> None:
     server.answers["/first"] = in_turn(ranged(DATA, cut=120_000), status(404))
     server.answers["/second"] = ranged(DATA)
     get(server.url + "/first", server.url + "/second")
     assert asked_ranges(server)[-1] is None
 
 
-def test_when_none_has_it_each_says_why(server: Server, get: Get, tmp_path: Path) -> None:
+def test_the_error_has_the_failure_of_each_address(
+    server: Server, get: Get, tmp_path: Path
+) -> None:
     server.answers["/busy"] = status(503)
     with pytest.raises(PipelineError) as caught:
         get(server.url + "/gone", server.url + "/busy", str(tmp_path / "missing"), "ftp://x/y")
@@ -266,7 +263,7 @@ def test_when_none_has_it_each_says_why(server: Server, get: Get, tmp_path: Path
     assert files(tmp_path) == []
 
 
-def test_a_file_with_another_sha256_is_kept_aside(server: Server, get: Get, tmp_path: Path) -> None:
+def test_a_file_with_another_sha256_is_set_aside(server: Server, get: Get, tmp_path: Path) -> None:
     bad = f"file.bin.bad-{sha256(OTHER)[:12]}"
     with pytest.raises(PipelineError) as caught:
         get(server.serve("/a", OTHER), sha256=sha256(DATA))
@@ -279,8 +276,8 @@ def test_a_file_with_another_sha256_is_kept_aside(server: Server, get: Get, tmp_
     assert files(tmp_path) == ["file.bin", bad]
 
 
-def test_halves_of_two_versions_are_never_taken(server: Server, get: Get, tmp_path: Path) -> None:
-    # the server gives the rest of another file and no way to know; the sha256 knows
+def test_a_mix_of_two_versions_is_never_used(server: Server, get: Get, tmp_path: Path) -> None:
+    # the server sends the rest of another file without a validator; the sha256 reveals it
     server.answers["/a"] = in_turn(
         ranged(OTHER, None, cut=100_000), ranged(DATA, None), ranged(DATA, None)
     )
@@ -289,7 +286,9 @@ def test_halves_of_two_versions_are_never_taken(server: Server, get: Get, tmp_pa
     assert asked_ranges(server) == [None, "bytes=100000-", None]
 
 
-def test_a_bad_file_from_a_server_that_cuts_ends(server: Server, get: Get, tmp_path: Path) -> None:
+def test_a_wrong_file_from_a_server_that_interrupts_is_an_error(
+    server: Server, get: Get, tmp_path: Path
+) -> None:
     server.answers["/a"] = ranged(OTHER, cut=150_000)
     with pytest.raises(PipelineError, match="its sha256 is"):
         get(server.url + "/a", sha256=sha256(DATA))
@@ -297,10 +296,10 @@ def test_a_bad_file_from_a_server_that_cuts_ends(server: Server, get: Get, tmp_p
     assert files(tmp_path) == [f"file.bin.bad-{sha256(OTHER)[:12]}"]
 
 
-def test_the_callers_check_has_the_last_word(server: Server, get: Get, tmp_path: Path) -> None:
+def test_a_file_that_fails_the_check_is_set_aside(server: Server, get: Get, tmp_path: Path) -> None:
     def check(path: Path) -> None:
         if path.read_bytes().startswith(b"<"):
-            raise PipelineError(f"{path.name}: a page")
+            raise PipelineError(f"{path.name}: an HTML page")
 
     page = b"<html>please log in</html>"
     done = get(server.serve("/portal", page), server.serve("/b", DATA), check=check)
@@ -308,7 +307,7 @@ def test_the_callers_check_has_the_last_word(server: Server, get: Get, tmp_path:
     assert files(tmp_path) == ["file.bin", f"file.bin.bad-{sha256(page)[:12]}"]
 
 
-def test_the_size_is_capped_declared_or_not(server: Server, get: Get, tmp_path: Path) -> None:
+def test_the_size_is_limited_declared_or_not(server: Server, get: Get, tmp_path: Path) -> None:
     def undeclared(exchange: Exchange) -> None:
         exchange.close_connection = True
         exchange.send_response(200)
@@ -328,18 +327,18 @@ def test_the_size_is_capped_declared_or_not(server: Server, get: Get, tmp_path: 
     "answer",
     [
         hang,
-        drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 2000),  # in its headers, for ever
+        drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 2000),  # endless headers
         drip_after_headers,
     ],
 )
-def test_silence_and_drips_end(server: Server, get: Get, answer: Answer) -> None:
+def test_silence_and_slow_drips_are_timeouts(server: Server, get: Get, answer: Answer) -> None:
     server.answers["/slow"] = answer
     done = get(server.url + "/slow", server.serve("/b", DATA), timeout_s=0.4)
     assert done.source.endswith("/b")
     assert server.hits["/slow"] == module.TRIES
 
 
-def test_a_slow_server_that_goes_on_is_waited_for(server: Server, get: Get) -> None:
+def test_a_slow_server_that_keeps_sending_is_no_timeout(server: Server, get: Get) -> None:
     def slow(exchange: Exchange) -> None:
         exchange.send_response(200)
         exchange.send_header("Content-Length", str(len(DATA)))
@@ -353,7 +352,7 @@ def test_a_slow_server_that_goes_on_is_waited_for(server: Server, get: Get) -> N
     assert server.hits["/a"] == 1
 
 
-def test_a_server_that_cuts_every_megabyte_still_gives_it_all(
+def test_interruptions_after_progress_do_not_count(
     server: Server, get: Get, tmp_path: Path
 ) -> None:
     data = random.Random(1).randbytes(8 << 20)
@@ -363,7 +362,9 @@ def test_a_server_that_cuts_every_megabyte_still_gives_it_all(
     assert server.hits["/a"] == 8
 
 
-def test_what_retry_after_asks_is_waited_or_refused(server: Server, get: Get) -> None:
+def test_a_short_retry_after_is_obeyed_and_a_long_one_skips_the_mirror(
+    server: Server, get: Get
+) -> None:
     server.answers["/soon"] = in_turn(status(503, Retry_After="1"), whole_only(DATA))
     server.answers["/late"] = status(429, Retry_After="3600")
     done = get(server.url + "/late", server.url + "/soon")
@@ -373,7 +374,7 @@ def test_what_retry_after_asks_is_waited_or_refused(server: Server, get: Get) ->
     assert server.hits == {"/late": 1, "/soon": 2}
 
 
-def test_redirects_are_followed_and_judged(server: Server, get: Get) -> None:
+def test_redirects_are_followed_and_checked(server: Server, get: Get) -> None:
     server.answers |= {"/a": redirect("/b?x=1"), "/loop": redirect("/loop")}
     server.answers["/inside"] = redirect("http://127.0.0.1:9/secret")
     server.answers["/file"] = redirect("file:///etc/passwd")
@@ -393,12 +394,10 @@ def test_plain_http_without_a_sha256_warns(
     get(url, sha256=sha256(DATA))
     assert "warning" not in capsys.readouterr().err
     get(url)
-    assert f"warning: {url} is plain http and no sha256 is set" in capsys.readouterr().err
+    assert f"warning: {url}: http without a sha256 is not safe" in capsys.readouterr().err
 
 
-def test_what_is_called_gzip_encoded_stays_as_it_is(
-    server: Server, get: Get, tmp_path: Path
-) -> None:
+def test_a_gzip_content_encoding_is_not_decoded(server: Server, get: Get, tmp_path: Path) -> None:
     packed = gzip.compress(DATA)
     server.answers["/a.tar.gz"] = whole_only(packed, headers={"Content-Encoding": "gzip"})
     get(server.url + "/a.tar.gz", sha256=sha256(packed))
@@ -424,12 +423,14 @@ def test_local_files_are_copied(get: Get, tmp_path: Path, form: str) -> None:
         get("file://elsewhere/x")
 
 
-def test_an_empty_file_is_a_file(server: Server, get: Get, tmp_path: Path) -> None:
+def test_an_empty_file_is_downloaded(server: Server, get: Get, tmp_path: Path) -> None:
     assert get(server.serve("/a", b"")).size == 0
     assert (tmp_path / "file.bin").read_bytes() == b""
 
 
-def test_two_downloads_at_once_do_not_mix(server: Server, get: Get, tmp_path: Path) -> None:
+def test_a_second_download_to_the_same_folder_is_refused(
+    server: Server, get: Get, tmp_path: Path
+) -> None:
     server.answers["/a"] = hang
     errors: list[BaseException] = []
 
@@ -443,7 +444,7 @@ def test_two_downloads_at_once_do_not_mix(server: Server, get: Get, tmp_path: Pa
     thread.start()
     while not server.hits["/a"]:
         server.released.wait(0.01)
-    with pytest.raises(PipelineError, match="another download is at work here"):
+    with pytest.raises(PipelineError, match="another download uses this folder"):
         get(server.serve("/b", DATA))
     server.answers["/a"] = status(404)
     thread.join()
@@ -451,7 +452,7 @@ def test_two_downloads_at_once_do_not_mix(server: Server, get: Get, tmp_path: Pa
     assert get(server.url + "/b").size == len(DATA)
 
 
-def test_progress_tells_rate_and_time_left(
+def test_progress_shows_rate_and_time_left(
     server: Server, get: Get, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
@@ -461,8 +462,8 @@ def test_progress_tells_rate_and_time_left(
     assert re.search(r"fetch file.bin: 2000/2000 kB", lines)
 
 
-def test_the_place_is_not_a_folder(server: Server, get: Get, tmp_path: Path) -> None:
+def test_a_part_folder_that_is_a_file_is_an_error(server: Server, get: Get, tmp_path: Path) -> None:
     (tmp_path / "flat").write_text("")
     with pytest.raises(OSError, match="flat"):
         get(server.serve("/a", DATA), part_folder=tmp_path / "flat")
-    assert os.listdir(tmp_path) == ["flat"]  # noqa: PTH208
+    assert files(tmp_path) == ["flat"]

@@ -1,4 +1,4 @@
-"""Politeness: robots.txt as RFC 9309 has it, opt-outs, and a host's right to rest."""
+"""Politeness: robots.txt as in RFC 9309, opt-outs, rate limits and Retry-After."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def web() -> Iterator[Server]:
 
 @pytest.fixture
 def visit(web: Server) -> Iterator[Callable[..., bytes]]:
-    """Give a function that fetches a path with politeness."""
+    """Give a function that downloads a path politely."""
     with GuardedSession("kalai-test", [web.host]) as session:
         made: dict[str, HostPoliteness] = {}
 
@@ -93,7 +93,7 @@ def test_rules(web: Server, visit: Callable[..., bytes], rules: str, a: bool, b:
 def test_rules_that_cannot_be_read(
     web: Server, visit: Callable[..., bytes], answer: Answer, reason: str | None
 ) -> None:
-    """A host without rules allows all; one whose rules fail is left alone (RFC 9309, 2.3.1)."""
+    """A missing robots.txt allows all; one that fails to load allows nothing (RFC 9309, 2.3.1)."""
     web.answers["/robots.txt"] = answer
     if reason is None:
         assert visit("/a") == b"a"
@@ -103,12 +103,12 @@ def test_rules_that_cannot_be_read(
         assert not web.hits["/a"]
 
 
-def test_rules_without_an_end_are_not_read(web: Server, visit: Callable[..., bytes]) -> None:
+def test_a_huge_robots_txt_is_an_error(web: Server, visit: Callable[..., bytes]) -> None:
     web.serve("/robots.txt", b"# so long\n" * 100_000)
     assert refused(visit, "/a").reason == "too-large"
 
 
-def test_many_threads_ask_once(web: Server, visit: Callable[..., bytes]) -> None:
+def test_robots_txt_is_read_once_by_many_threads(web: Server, visit: Callable[..., bytes]) -> None:
     threads = [threading.Thread(target=visit, args=("/a",)) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -117,7 +117,7 @@ def test_many_threads_ask_once(web: Server, visit: Callable[..., bytes]) -> None
     assert (web.hits["/robots.txt"], web.hits["/a"]) == (1, 8)
 
 
-def test_a_crawl_delay_is_kept(web: Server, visit: Callable[..., bytes]) -> None:
+def test_a_crawl_delay_is_obeyed(web: Server, visit: Callable[..., bytes]) -> None:
     web.serve("/robots.txt", b"User-agent: *\nCrawl-delay: 0.2\n")
     started = time.monotonic()
     for _ in range(3):
@@ -129,14 +129,14 @@ def test_a_crawl_delay_is_kept(web: Server, visit: Callable[..., bytes]) -> None
     assert (why.reason, why.detail) == ("busy", "its next turn is in 30 s")
 
 
-def test_a_host_that_asked_for_rest_gets_it(web: Server, visit: Callable[..., bytes]) -> None:
+def test_retry_after_pauses_the_whole_host(web: Server, visit: Callable[..., bytes]) -> None:
     web.answers["/busy"] = status(503, Retry_After="20")
     assert refused(visit, "/busy").reason == "http-503"
     assert refused(visit, "/a").reason == "busy"
     assert not web.hits["/a"]
 
 
-def test_no_more_at_once_than_allowed(web: Server, visit: Callable[..., bytes]) -> None:
+def test_concurrent_requests_are_limited(web: Server, visit: Callable[..., bytes]) -> None:
     def slow(exchange: Any) -> None:
         time.sleep(0.03)
         exchange.reply(b"slow")
@@ -154,7 +154,7 @@ def test_no_more_at_once_than_allowed(web: Server, visit: Callable[..., bytes]) 
 
 
 @pytest.mark.parametrize(
-    ("tag", "said"),
+    ("tag", "expected"),
     [
         ("noai", ["noai"]),
         ("NoIndex, nofollow", ["noindex", "nofollow"]),
@@ -166,11 +166,11 @@ def test_no_more_at_once_than_allowed(web: Server, visit: Callable[..., bytes]) 
         ("", [""]),
     ],
 )
-def test_directives_for_us(tag: str, said: list[str] | None) -> None:
-    if said is None:
+def test_directives_for_kalai(tag: str, expected: list[str] | None) -> None:
+    if expected is None:
         assert tag.rpartition(", ")[2] in directives(tag)
     else:
-        assert directives(tag) == said
+        assert directives(tag) == expected
 
 
 @pytest.mark.parametrize(
@@ -198,14 +198,12 @@ def test_opt_outs(
     assert visit("/p", opt_out=False) == b"p"
 
 
-def test_a_missing_picture_is_missing_whatever_its_headers_say(
-    web: Server, visit: Callable[..., bytes]
-) -> None:
+def test_a_404_is_a_404_whatever_its_headers_are(web: Server, visit: Callable[..., bytes]) -> None:
     web.answers["/p"] = status(404, X_Robots_Tag="noindex")
     assert refused(visit, "/p").reason == "http-404"
 
 
-def test_manners_are_on_unless_params_say_otherwise() -> None:
+def test_politeness_is_on_unless_params_say_otherwise() -> None:
     shipped = load_params(ROOT / "params.yaml").crawl
     for crawl in (shipped, Crawl(max_images=1, min_images=0)):
         assert crawl.robots and crawl.opt_out
