@@ -17,7 +17,7 @@ from pipeline.dataset.columns import OFFICIAL_PART
 from pipeline.dataset.decisions import append_decisions
 from pipeline.dataset.paths import dataset_folder, decisions_path
 from pipeline.dataset.split_table import TEST
-from pipeline.folder.scan import COLUMNS, Entry, are_parts, listed
+from pipeline.folder.scan import COLUMNS, Entry, are_parts, scan
 
 
 def with_dataset(text: str, name: str, params: Folder, entries: list[Entry], like: str) -> str:
@@ -49,7 +49,7 @@ def _folder_entry(name: str, params: Folder) -> str:
 
 
 def _split_entry(name: str, entries: list[Entry]) -> str:
-    if any(entry.said.get(OFFICIAL_PART) == TEST for entry in entries):
+    if any(entry.columns.get(OFFICIAL_PART) == TEST for entry in entries):
         method, test = "official   # keeps the published test set; valid is taken from train", 0.0
     else:
         method, test = "group   # near-duplicates and images of one group stay in one part", 0.15
@@ -90,7 +90,7 @@ def main(name: str, path: str, table: str | None, columns: tuple[str, ...], like
     """
     text, _ = read_params()
     params = _params(path, table, columns)
-    entries = [entry for entry in listed(params) if not entry.refused]
+    entries = [entry for entry in scan(params) if not entry.refused]
     if not entries:
         raise PipelineError(f"{path}: contains no images; expected {path}/<class>/<image>")
     text = with_dataset(text, name, params, entries, like)

@@ -1,1 +1,1 @@
-"""Stage `folder`: your own folders or tables to samples."""
+"""Stage `folder`: your own images become samples."""

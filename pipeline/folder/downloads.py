@@ -1,4 +1,4 @@
-"""Files by URL in a folder, each downloaded once and kept, so that no rerun asks for it again."""
+"""Download images by URL into a folder; each is downloaded once and kept."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from pipeline.core.progress import Progress
 from pipeline.http.polite_session import PoliteSession
 from pipeline.images.normalise import verify
 
-INDEX = "index.txt"  # file and URL, a line each
+INDEX = "index.txt"  # the name of a file and its URL on each line
 
 
 class Downloads:
-    """Pictures by URL. A file is named by the sha256 of its URL, never by the network.
+    """Images by URL. A file's name is the sha256 of its URL.
 
-    Hosts are visited as the crawl does: its caps, its patience, its politeness (`params.crawl`).
+    Requests have the limits and the politeness of the crawl (`params`, the section crawl).
     """
 
     def __init__(self, folder: Path, params: Crawl) -> None:
         self.folder, self.params = folder, params
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob(".*.part"):  # of a run that was killed
+        for part in folder.glob(".*.part"):  # left by a run that was killed
             part.unlink()
 
     def path(self, url: str) -> Path:
-        """Return where the file of a URL lies, or would."""
+        """Return the path of a URL's file, which need not exist."""
         return self.folder / hashlib.sha256(url.encode()).hexdigest()
 
     def fetch(self, urls: Collection[str]) -> dict[str, Rejected]:
-        """Download what is not there yet; return why, for those that could not be had.
+        """Download the URLs that have no file yet; return why each failed one failed.
 
-        What is no picture is not kept, so that another run asks for it again.
+        A file that is no image is not kept, so that another run requests it again.
         """
         missing = sorted(url for url in set(urls) if not self.path(url).exists())
         refused = self._fetch(missing) if missing else {}
@@ -44,7 +44,7 @@ class Downloads:
         return refused
 
     def _write_index(self, urls: Set[str]) -> None:
-        """Say for people which file came from where, of former runs too."""
+        """Add URLs to the index, which lists the files of earlier runs, too."""
         path = self.folder / INDEX
         old = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
         lines = {f"{self.path(url).name} {url}" for url in urls} | set(filter(None, old))
@@ -54,13 +54,13 @@ class Downloads:
         refused: dict[str, Rejected] = {}
 
         def fetch_one(url: str) -> None:
-            data = polite.get(url)
+            data = session.get(url)
             verify(data, max_pixels=self.params.max_pixels)
             with replacing(self.path(url)) as temporary:
                 temporary.write_bytes(data)
 
         with (
-            PoliteSession(self.params) as polite,
+            PoliteSession(self.params) as session,
             ThreadPoolExecutor(self.params.threads) as pool,
             Progress("download", len(missing)) as progress,
         ):
@@ -74,6 +74,6 @@ class Downloads:
                     progress.advance(note=f"{len(refused)} refused")
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                polite.cancel()
+                session.cancel()
                 raise
         return refused

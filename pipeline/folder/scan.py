@@ -1,6 +1,6 @@
-"""A listing: which pictures there are, where each lies, and what is said about it.
+"""List the images of a folder or a table, with their labels, before any file is opened.
 
-Read from a folder (a folder a class) or from a table (a row a picture); nothing is opened yet.
+A folder has a folder for each class. A table (CSV, TSV or Parquet) has a row for each image.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import get_args
 from pipeline.core.errors import PipelineError, Rejected
 from pipeline.core.params import Folder, TableColumn
 from pipeline.core.text_table import Table
+from pipeline.dataset.columns import IMAGE, LABEL, OFFICIAL_PART, SOURCE_URL
 from pipeline.dataset.ingest import files_and_links, utf8_name
 
-# Where a table may keep its pictures' paths or URLs; `columns: {image: ...}` names another.
+# Columns in which a table may name its images; columns.image in params.yaml names another one.
 IMAGE_COLUMNS = ("path", "file_name", "filename", "url", "image")
-COLUMNS = get_args(TableColumn)  # what a table may say of a picture
-# A publisher's validation part is trained on: kalai chooses its own, by groups that never cross.
+COLUMNS = get_args(TableColumn)  # what a table can say about an image
+# A publisher's validation set becomes part of the training set: kalai draws its own, by group.
 PARTS = {
     **dict.fromkeys(("train", "training", "valid", "val", "validation", "dev"), "train"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -30,72 +31,74 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A listed picture. `refused` says why what is listed cannot become a sample."""
+    """A listed image; `refused` says why it cannot become a sample, if it cannot."""
 
     sample_id: str
     label: str
-    place: str  # a path inside the folder, or a URL
-    said: Mapping[str, str] = field(default_factory=dict)  # columns of the border
+    location: str  # a path inside the folder, or a URL
+    columns: Mapping[str, str] = field(default_factory=dict)  # further columns of samples.parquet
     refused: Rejected | None = None
 
     @property
     def is_url(self) -> bool:
-        """Say whether the picture has to be downloaded."""
-        return _is_url(self.place)
+        """Whether the image has to be downloaded."""
+        return _is_url(self.location)
 
 
-def _is_url(place: str) -> bool:
-    return place.lower().startswith(("http://", "https://"))
+def _is_url(location: str) -> bool:
+    return location.lower().startswith(("http://", "https://"))
 
 
-def listed(params: Folder) -> list[Entry]:
-    """List a dataset's pictures in the order of their ids.
+def scan(params: Folder) -> list[Entry]:
+    """Return the entries of a dataset in the order of their sample ids.
 
-    Raises PipelineError when there is no such folder or table, or a table without its columns.
+    Raises PipelineError if the folder or the table is missing, or if the table lacks a column.
     """
     root = Path(params.path)
     if not root.is_dir():
-        raise PipelineError(f"{root}: no such folder")
+        raise PipelineError(f"{root}: folder not found; params.yaml names it in folder.*.path")
     if params.table is None:
-        entries = of_folder(root, params.layout)
+        entries = scan_folder(root, params.layout)
     else:
-        entries = of_table(root, params.table, params.columns)
+        entries = scan_table(root, params.table, params.columns)
     return sorted(entries, key=lambda entry: entry.sample_id)
 
 
-def of_folder(root: Path, layout: str = "class") -> list[Entry]:
-    """List the files under `root`: `<class>/...` or, with `part/class`, `<part>/<class>/...`.
+def scan_folder(root: Path, layout: str = "class") -> list[Entry]:
+    """List the files of `root`: `<class>/...` or, with `part/class`, `<part>/<class>/...`.
 
-    Raises PipelineError when the classes are named as parts are.
+    Raises PipelineError if all classes have names of parts.
     """
-    entries = [_of_path(root, path, layout) for path in files_and_links(root)]
+    entries = [_entry_of_file(root, path, layout) for path in files_and_links(root)]
     labels = {entry.label for entry in entries if not entry.refused}
     if layout == "class" and are_parts(labels):
         names = ", ".join(sorted(labels))
-        raise PipelineError(f"{root}: {names} are parts, not classes; say layout: part/class")
+        raise PipelineError(
+            f"{root}: {names} are parts, not classes; set layout: part/class in params.yaml"
+        )
     return entries
 
 
 def are_parts(names: Collection[str]) -> bool:
-    """Say whether folders of these names are a publisher's parts rather than classes."""
+    """Return whether folders with these names are parts (train, test) and not classes."""
     return len(names) > 1 and {name.lower() for name in names} <= set(PARTS)
 
 
-def _of_path(root: Path, path: Path, layout: str) -> Entry:
+def _entry_of_file(root: Path, path: Path, layout: str) -> Entry:
     inside = path.relative_to(root)
-    place = utf8_name(inside.as_posix())
-    *folders, _ = unicodedata.normalize("NFC", place).split("/")
+    sample_id = utf8_name(inside.as_posix())
+    *folders, _ = unicodedata.normalize("NFC", sample_id).split("/")
     depth = layout.count("/")
     label = folders[depth] if depth < len(folders) else ""
     try:
         if path.is_dir():
-            raise Rejected("linked-folder", "DVC does not look into it; put the folder itself here")
+            raise Rejected("linked-folder", "DVC follows no links to folders; copy the folder here")
         if not label:
             raise Rejected("unlabelled", f"not in a folder {layout}/")
-        said = {"official_part": _part(folders[0])} if depth else {}
-        return Entry(place, label, os.fspath(inside), said)
+        columns = {OFFICIAL_PART: _part(folders[0])} if depth else {}
+        return Entry(sample_id, label, os.fspath(inside), columns)
     except Rejected as refusal:
-        return Entry(place, label, os.fspath(inside), refused=refusal)
+        return Entry(sample_id, label, os.fspath(inside), refused=refusal)
 
 
 def _part(name: str) -> str:
@@ -105,12 +108,12 @@ def _part(name: str) -> str:
     return part
 
 
-def of_table(root: Path, table: str, columns: Mapping[TableColumn, str]) -> list[Entry]:
+def scan_table(root: Path, table: str, columns: Mapping[TableColumn, str]) -> list[Entry]:
     """List the rows of a CSV, TSV or Parquet file in `root`.
 
-    `columns` maps names of `COLUMNS` to the table's where they differ; what the table has of the
-    others is taken, too. Raises PipelineError for a table that cannot be read or has no pictures
-    or labels.
+    `columns` maps names of `COLUMNS` to the names in the table, if they differ. Other columns of
+    the table with a name of `COLUMNS` are read, too. Raises PipelineError if the table cannot be
+    read, or if it has no column of images or of labels.
     """
     source = Table(root / table)
     names = _column_names(source, columns)
@@ -118,61 +121,62 @@ def of_table(root: Path, table: str, columns: Mapping[TableColumn, str]) -> list
     seen: set[str] = set()
     for number, row in enumerate(source.rows(list(names.values())), start=1):
         if row is None:
-            place = f"{table}, row {number}"
-            broken = Rejected("malformed-row", f"not {len(source.columns)} columns, as the first")
-            entries.append(Entry(place, "", place, refused=broken))
+            where = f"{table}, row {number}"
+            why = f"expected {len(source.columns)} values, as in the header line"
+            entries.append(Entry(where, "", where, refused=Rejected("malformed-row", why)))
             continue
-        entry = _of_row(root, {name: text for name, text in zip(names, row, strict=True) if text})
+        values = {name: text for name, text in zip(names, row, strict=True) if text}
+        entry = _entry_of_row(root, values)
         if not entry.refused and entry.sample_id in seen:
-            twice = Rejected("duplicate-row", "a row before names the same picture and label")
-            entry = replace(entry, refused=twice)
+            why = "an earlier row has the same image and label"
+            entry = replace(entry, refused=Rejected("duplicate-row", why))
         seen.add(entry.sample_id)
         entries.append(entry)
     return entries
 
 
 def _column_names(table: Table, columns: Mapping[TableColumn, str]) -> dict[str, str]:
-    """Return the table's column for each of the border's that it has."""
-    has = table.columns
-    found: dict[str, str] = {name: name for name in COLUMNS if name in has}
-    found.update({str(name): column for name, column in columns.items()})
-    if "image" not in columns and (usual := [name for name in IMAGE_COLUMNS if name in has]):
-        found["image"] = usual[0]
-    for name, expected in (("image", " or ".join(IMAGE_COLUMNS)), ("label", "label")):
-        if name not in found:
-            found[name] = expected
-    for name, column in found.items():
-        if column not in has:
+    """Return the name in the table of each column of `COLUMNS` that the table has."""
+    names: dict[str, str] = {name: name for name in COLUMNS if name in table.columns}
+    names.update({str(name): column for name, column in columns.items()})
+    usual = [name for name in IMAGE_COLUMNS if name in table.columns]
+    if IMAGE not in columns and usual:
+        names[IMAGE] = usual[0]
+    for name, expected in ((IMAGE, " or ".join(IMAGE_COLUMNS)), (LABEL, LABEL)):
+        names.setdefault(name, expected)
+    for name, column in names.items():
+        if column not in table.columns:
             raise PipelineError(
-                f"{table.path}: no column {column}; it has: {', '.join(has)}; "
-                f"name the right one in columns.{name}"
+                f"{table.path}: no column {column}; it has: {', '.join(table.columns)}; "
+                f"set columns.{name} in params.yaml to the right one"
             )
-    return found
+    return names
 
 
-def _of_row(root: Path, said: dict[str, str]) -> Entry:
-    place, label = said.pop("image", ""), unicodedata.normalize("NFC", said.pop("label", ""))
+def _entry_of_row(root: Path, values: dict[str, str]) -> Entry:
+    location = values.pop(IMAGE, "")
+    label = unicodedata.normalize("NFC", values.pop(LABEL, ""))
     try:
-        if not place:
-            raise Rejected("no-path", "the row names no picture")
+        if not location:
+            raise Rejected("no-path", "the row names no image")
         if not label:
             raise Rejected("unlabelled", "the row has no label")
-        if part := said.get("official_part"):
-            said["official_part"] = _part(part)
-        if _is_url(place):
-            digest = hashlib.sha256(place.encode()).hexdigest()[:16]
-            return Entry(f"{label}/{digest}", label, place, {"source_url": place, **said})
-        inside = _inside(root, place)
-        return Entry(f"{label}/{inside}", label, inside, said)
+        if part := values.get(OFFICIAL_PART):
+            values[OFFICIAL_PART] = _part(part)
+        if _is_url(location):
+            digest = hashlib.sha256(location.encode()).hexdigest()[:16]
+            return Entry(f"{label}/{digest}", label, location, {SOURCE_URL: location, **values})
+        inside = _inside(root, location)
+        return Entry(f"{label}/{inside}", label, inside, values)
     except Rejected as refusal:
-        return Entry(f"{label}/{place}", label, place, refused=refusal)
+        return Entry(f"{label}/{location}", label, location, refused=refusal)
 
 
-def _inside(root: Path, place: str) -> str:
-    """Return a path as seen from `root`; an absolute one may lie in it, too."""
-    if "://" in place:
-        raise Rejected("scheme", "neither a path nor http or https")
-    inside = Path(os.path.relpath(root / place, root)).as_posix()
+def _inside(root: Path, location: str) -> str:
+    """Return a path relative to `root`. Raises Rejected if the path leaves `root`."""
+    if "://" in location:
+        raise Rejected("scheme", "expected a path, http:// or https://")
+    inside = Path(os.path.relpath(root / location, root)).as_posix()
     if inside.split("/")[0] == "..":
-        raise Rejected("outside", f"not in {root}, so DVC would not see it change")
+        raise Rejected("outside", f"not in {root}; DVC sees changes in this folder only")
     return inside

@@ -1,4 +1,4 @@
-"""Stage: pictures of one's own, in folders or by a table of paths and URLs, become samples."""
+"""Stage: images of your own, in folders or named by a table, become samples."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from pipeline.core.files import write_json
 from pipeline.core.params import Folder, load_params, section
 from pipeline.core.processes import map_threads
 from pipeline.core.progress import Progress
+from pipeline.dataset.columns import GROUP, LABEL, LABEL_NAME, OFFICIAL_PART
 from pipeline.dataset.ingest import IngestedImage, Tally, ingest_image, utf8_name
 from pipeline.dataset.paths import downloads_folder, report_path, samples_path
-from pipeline.dataset.rejected import write_rejected
+from pipeline.dataset.rejected import RejectedRow, write_rejected
 from pipeline.dataset.samples import writing_samples
 from pipeline.folder.downloads import Downloads
-from pipeline.folder.scan import Entry, listed
+from pipeline.folder.scan import Entry, scan
 
-BYTES_A_PIXEL = 8  # of the largest file that is opened: 16 bits in four channels, uncompressed
+BYTES_PER_PIXEL = 8  # of the largest file that is opened: 16 bits in four channels, uncompressed
 
 
 def read(path: Path, params: Folder) -> IngestedImage | Rejected:
-    """Read a file and bring it to the form of the samples, or say why it has none."""
+    """Return a file's image in the form of the samples, or why it is rejected."""
     try:
-        if path.stat().st_size > BYTES_A_PIXEL * params.max_pixels:
+        if path.stat().st_size > BYTES_PER_PIXEL * params.max_pixels:
             return Rejected("too-large", f"{path.stat().st_size} bytes")
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -41,22 +42,22 @@ def read(path: Path, params: Folder) -> IngestedImage | Rejected:
 
 
 @dataclass
-class OwnPictures(Tally):
-    """What all listed pictures came to."""
+class FolderTally(Tally):
+    """Counts of all listed images, for the report and rejected.csv."""
 
     from_urls: int = 0
     groups: set[str] = field(default_factory=set)
     official_parts: Counter[str] = field(default_factory=Counter)
 
-    def take(self, entry: Entry, picture: IngestedImage | Rejected) -> dict[str, Any] | None:
-        """Return the sample's row, None for a picture that is rejected."""
-        if isinstance(picture, Rejected):
-            self.reject(entry.sample_id, entry.label, picture, utf8_name(entry.place))
+    def take(self, entry: Entry, image: IngestedImage | Rejected) -> dict[str, Any] | None:
+        """Count an image; return the row of its sample, or None if it is rejected."""
+        if isinstance(image, Rejected):
+            self.reject(entry.sample_id, entry.label, image, utf8_name(entry.location))
             return None
-        row = {"label": entry.label, "label_name": entry.label, **entry.said}
-        self.groups |= {entry.said["group"]} if "group" in entry.said else set()
-        self.official_parts[entry.said.get("official_part", "none")] += 1
-        return self.accept(row | picture.columns(entry.sample_id))
+        row = {LABEL: entry.label, LABEL_NAME: entry.label, **entry.columns}
+        self.groups |= {entry.columns[GROUP]} if GROUP in entry.columns else set()
+        self.official_parts[entry.columns.get(OFFICIAL_PART, "none")] += 1
+        return self.accept(row | image.columns(entry.sample_id))
 
     def report(self) -> dict[str, Any]:
         """Return the metrics."""
@@ -70,50 +71,58 @@ class OwnPictures(Tally):
 @click.command(cls=Stage)
 @click.argument("dataset")
 def main(dataset: str) -> None:
-    """Turn pictures of your own into samples.
+    """Turn your own images into samples.
 
-    Reads the folder that params.yaml names in folder.DATASET: a folder a class, or a table in it
-    of paths or URLs with labels. URLs are downloaded once and kept. To begin with a new dataset:
-    kalai add-dataset.
+    Reads the folder that params.yaml names in folder.DATASET. It has a folder for each class, or a
+    table of paths or URLs with labels. URLs are downloaded once and kept. `kalai add-dataset` adds
+    a new dataset to params.yaml.
 
     \b
     Example:
       kalai folder birds
     """
     params = load_params()
-    chosen = section(params, "folder", dataset)
-    entries = listed(chosen)
+    settings: Folder = section(params, "folder", dataset)
+    entries = scan(settings)
     downloads = Downloads(downloads_folder(dataset), params.crawl)
-    urls = {entry.place for entry in entries if entry.is_url and not entry.refused}
+    urls = {entry.location for entry in entries if entry.is_url and not entry.refused}
     refused = downloads.fetch(urls)
 
-    def picture_of(entry: Entry) -> IngestedImage | Rejected:
-        if why := entry.refused or refused.get(entry.place):
+    def image_of(entry: Entry) -> IngestedImage | Rejected:
+        if why := entry.refused or refused.get(entry.location):
             return why
-        place = Path(chosen.path) / entry.place
-        return read(downloads.path(entry.place) if entry.is_url else place, chosen)
+        path = Path(settings.path) / entry.location
+        return read(downloads.path(entry.location) if entry.is_url else path, settings)
 
-    own = OwnPictures(from_urls=len(urls - refused.keys()))
+    tally = FolderTally(from_urls=len(urls - refused.keys()))
     with (
         writing_samples(samples_path(dataset)) as writer,
         Progress("folder", len(entries)) as progress,
     ):
-        pictures = map_threads(picture_of, entries, os.cpu_count() or 1)
-        for entry, picture in zip(entries, pictures, strict=True):
-            if row := own.take(entry, picture):
+        images = map_threads(image_of, entries, os.cpu_count() or 1)
+        for entry, image in zip(entries, images, strict=True):
+            if row := tally.take(entry, image):
                 writer.add(row)
-            progress.advance(note=f"{own.rejected.total()} rejected")
+            progress.advance(note=f"{tally.rejected.total()} rejected")
         if not writer.count:
-            raise PipelineError(_nothing(chosen, own))
-    write_rejected(dataset, own.rejected_rows)
-    write_json(report_path(dataset, "folder"), own.report())
+            raise PipelineError(_no_images(settings, tally))
+    write_rejected(dataset, tally.rejected_rows)
+    write_json(report_path(dataset, "folder"), tally.report())
 
 
-def _nothing(params: Folder, tally: Tally) -> str:
-    """Say why there is not one sample, by the most common reason."""
-    expected = f"in {params.table}" if params.table else f"in {params.layout}/"
+def _no_images(settings: Folder, tally: Tally) -> str:
+    """Return the error for a run without a single sample, with the most frequent reason."""
+    if settings.table:
+        expected = f"expected rows with an image and a label in {settings.table}"
+    else:
+        folders = "/".join(f"<{name}>" for name in settings.layout.split("/"))
+        expected = f"expected images in {settings.path}/{folders}/"
     if not tally.rejected_rows:
-        return f"{params.path}: no pictures {expected}"
+        return f"{settings.path}: no images; {expected}"
     (reason, count), *_ = tally.rejected.most_common(1)
-    name, _, _, detail, _ = next(row for row in tally.rejected_rows if row[2] == reason)
-    return f"{params.path}: no pictures {expected}: {count} {reason} ({name}: {detail})"
+    rows = (RejectedRow(*row) for row in tally.rejected_rows)
+    first = next(row for row in rows if row.reason == reason)
+    return (
+        f"{settings.path}: no images that can be used; {expected}; "
+        f"{count} rejected as {reason}, for example {first.sample_id}: {first.detail}"
+    )

@@ -1,4 +1,4 @@
-"""Downloads: each URL once, a reason for each that could not be had, nothing lost by a kill."""
+"""Downloads: each URL once, a reason for each failure, and nothing lost on an interrupt."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def params(server: Server, **more: object) -> Crawl:
     return Crawl.model_validate({**values, "allow_hosts": [server.host], **more})
 
 
-def test_each_url_is_asked_once_and_for_ever(server: Server, tmp_path: Path) -> None:
+def test_each_url_is_requested_once(server: Server, tmp_path: Path) -> None:
     urls = [server.serve(f"/{number}", image_file(number)) for number in range(5)]
-    (tmp_path / f".{'0' * 64}.123.part").write_bytes(b"of a run that was killed")
+    (tmp_path / f".{'0' * 64}.123.part").write_bytes(b"left by a run that was killed")
     downloads = Downloads(tmp_path, params(server))
     assert downloads.fetch([*urls, urls[0]]) == {}
     assert [downloads.path(url).read_bytes() for url in urls] == [image_file(n) for n in range(5)]
@@ -45,7 +45,7 @@ def test_each_url_is_asked_once_and_for_ever(server: Server, tmp_path: Path) -> 
     assert sum(server.hits.values()) == 5 + server.hits["/robots.txt"]
 
 
-def test_what_cannot_be_had_has_a_reason_and_is_asked_again(server: Server, tmp_path: Path) -> None:
+def test_a_failed_url_has_a_reason_and_is_requested_again(server: Server, tmp_path: Path) -> None:
     page = server.serve("/page", b"<html>soon</html>")
     busy = server.url + "/busy"
     server.answers["/busy"] = in_turn(status(503), lambda answer: answer.reply(image_file(1)))
@@ -72,7 +72,7 @@ def test_what_cannot_be_had_has_a_reason_and_is_asked_again(server: Server, tmp_
     assert server.hits["/ok"] == 1
 
 
-def test_who_said_no_is_not_asked(server: Server, tmp_path: Path) -> None:
+def test_robots_txt_and_opt_outs_are_honoured(server: Server, tmp_path: Path) -> None:
     server.serve("/robots.txt", b"User-agent: *\nDisallow: /private/\n")
     url = server.serve("/private/a", image_file(1))
     noai = server.serve("/b", image_file(2), X_Robots_Tag="noai")
@@ -82,7 +82,7 @@ def test_who_said_no_is_not_asked(server: Server, tmp_path: Path) -> None:
     assert Downloads(tmp_path, params(server, robots=False, opt_out=False)).fetch([url, noai]) == {}
 
 
-def test_ctrl_c_ends_it_at_once_and_keeps_what_came(server: Server, tmp_path: Path) -> None:
+def test_ctrl_c_ends_at_once_and_keeps_finished_downloads(server: Server, tmp_path: Path) -> None:
     good = [server.serve(f"/{number}", image_file(number)) for number in range(3)]
     server.answers["/hangs"] = hang
     code = (

@@ -1,4 +1,4 @@
-"""The folder stage: pictures of one's own cross the border, and DVC does the rest."""
+"""The stage folder: your own images become samples, and DVC runs the stages that follow."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def report(root: Path) -> dict[str, Any]:
     return values
 
 
-def test_a_folder_a_class_becomes_samples(project: Project) -> None:
+def test_a_folder_for_each_class_becomes_samples(project: Project) -> None:
     root = project(**{"folder.birds": {"path": "mine", "max_side": 64, "min_side": 20}})
     whole = image_file(1)
     lay(
@@ -73,7 +73,7 @@ def test_a_folder_a_class_becomes_samples(project: Project) -> None:
     assert table.schema.equals(SCHEMA, check_metadata=True)
     rows = {row["sample_id"]: row for row in samples(root)}
     assert list(rows) == ["owl/1.jpg", "wren/1.jpg", "wren/near/2.png"]
-    # the same bytes under two labels stay two samples of one content: dedupe's to judge
+    # equal bytes with two labels stay two samples of one content; dedupe judges them
     assert rows["owl/1.jpg"]["content_id"] == rows["wren/1.jpg"]["content_id"] == content_id(whole)
     first, png = rows["wren/1.jpg"], rows["wren/near/2.png"]
     assert (first["label"], first["label_name"], first["group"]) == ("wren", "wren", None)
@@ -147,7 +147,7 @@ def test_a_table_of_paths_and_urls_becomes_samples(project: Project, name: str) 
         assert server.hits["/both.jpg"] == 1
         server.answers.clear()
         before = (root / "data/birds/samples.parquet").read_bytes()
-        assert folder().exit_code == 0  # what came once is not asked for again
+        assert folder().exit_code == 0  # downloaded URLs are not requested again
         assert (root / "data/birds/samples.parquet").read_bytes() == before
 
 
@@ -163,7 +163,7 @@ def test_the_order_of_rows_changes_nothing(project: Project) -> None:
     assert len(found) == 1
 
 
-def test_files_that_no_picture_needs_are_not_read(project: Project) -> None:
+def test_files_that_are_too_large_are_not_read(project: Project) -> None:
     root = project(**{"folder.birds": {"path": "mine", "max_pixels": 20_000}})
     large = encoded(Image.new("L", (200, 200)), "PNG")
     lay(root / "mine", {"owl/1.jpg": image_file(1), "owl/2.png": large, "owl/3.raw": b""})
@@ -177,7 +177,7 @@ def test_files_that_no_picture_needs_are_not_read(project: Project) -> None:
     }
 
 
-def test_a_name_in_another_encoding_is_read_and_shown(project: Project) -> None:
+def test_a_file_name_that_is_not_utf8_is_read_and_shown(project: Project) -> None:
     root = project(**{"folder.birds": {"path": "mine"}})
     name = os.fsdecode(b"owl/T\xe4nzerin.jpg")
     lay(root / "mine", {name: image_file(1), name + "x": b"<html>"})
@@ -187,34 +187,42 @@ def test_a_name_in_another_encoding_is_read_and_shown(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "files", "said"),
+    ("params", "files", "message"),
     [
-        ({"path": "absent"}, {}, "absent: no such folder"),
-        ({"path": "mine"}, {}, "mine: no pictures in class/"),
-        ({"path": "mine"}, {"1.jpg": b"", "2.jpg": b""}, "2 unlabelled .1.jpg: not in a folder"),
+        ({"path": "absent"}, {}, "absent: folder not found; params.yaml names it in folder"),
+        ({"path": "mine"}, {}, "mine: no images; expected images in mine/<class>/$"),
+        (
+            {"path": "mine"},
+            {"1.jpg": b"", "2.jpg": b""},
+            "; 2 rejected as unlabelled, for example 1.jpg: not in a",
+        ),
         (
             {"path": "mine", "table": "t.csv"},
             {},
             "t.csv: file not found; check the name of the table",
         ),
-        ({"path": "mine", "table": "t.csv"}, {"t.csv": b"path,label\n"}, "no pictures in t.csv"),
+        (
+            {"path": "mine", "table": "t.csv"},
+            {"t.csv": b"path,label\n"},
+            "expected rows with an image and a label in t.csv$",
+        ),
     ],
 )
-def test_nothing_at_all_fails_and_says_what_to_do(
-    project: Project, params: dict[str, str], files: dict[str, bytes], said: str
+def test_without_images_the_error_says_what_to_do(
+    project: Project, params: dict[str, str], files: dict[str, bytes], message: str
 ) -> None:
     root = project(**{"folder.birds": params})
     (root / "mine").mkdir()
     lay(root / "mine", files)
     result = folder()
     assert result.exit_code == 1
-    assert re.search(said, result.output), result.output
+    assert re.search(message, result.output, re.MULTILINE), result.output
     assert result.output.count("error: ") == 1 and "Traceback" not in result.output
     assert not (root / "data/birds/samples.parquet").exists()
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "message"),
     [
         ({"path": "mine", "columns": {"label": "x"}}, "table is null"),
         (
@@ -227,20 +235,20 @@ def test_nothing_at_all_fails_and_says_what_to_do(
     ],
 )
 def test_params_that_contradict_themselves(
-    project: Project, params: dict[str, object], said: str
+    project: Project, params: dict[str, object], message: str
 ) -> None:
     project(**{"folder.birds": params})
     result = folder()
     assert result.exit_code == 1
-    assert said in result.output
+    assert message in result.output
 
 
 class Birds:
-    """A copy of the project with a third dataset beside it, driven by the real DVC."""
+    """A copy of the project, run by the real DVC, and a folder of images for a third dataset."""
 
     def __init__(self, root: Path) -> None:
         self.scratch = Scratch(root / "project")
-        self.pictures = root / "my birds"
+        self.images = root / "my birds"
         self.root = self.scratch.root
         params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         params["train"]["tamil"] |= {
@@ -250,7 +258,7 @@ class Birds:
         self.scratch.create(params)
 
     def draw(self, label: str, *seeds: int) -> None:
-        lay(self.pictures, {f"{label}/{seed}.png": draw_shape(label, seed) for seed in seeds})
+        lay(self.images, {f"{label}/{seed}.png": draw_shape(label, seed) for seed in seeds})
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
@@ -280,12 +288,13 @@ class Birds:
         return values
 
 
-def test_a_third_dataset_goes_through_dvc_with_no_change_of_code(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_third_dataset_needs_params_only(tmp_path: Path) -> None:
     birds = Birds(tmp_path)
     birds.draw("disc", *range(30))
     birds.draw("cross", *range(100, 130))
-    shutil.copy(birds.pictures / "disc/3.png", birds.pictures / "disc/3 - Copy.png")
-    shutil.copy(birds.pictures / "disc/4.png", birds.pictures / "cross/4.png")
+    shutil.copy(birds.images / "disc/3.png", birds.images / "disc/3 - Copy.png")
+    shutil.copy(birds.images / "disc/4.png", birds.images / "cross/4.png")
     birds.run("pipeline.cli", "add-dataset", "birds", "../my birds")
     assert birds.repro("split@birds") == ["folder@birds", "dedupe@birds", "split@birds"]
     assert birds.report("folder")["labels"] == {"cross": 31, "disc": 31}
@@ -295,7 +304,7 @@ def test_a_third_dataset_goes_through_dvc_with_no_change_of_code(tmp_path: Path)
     copies = {first["disc/3.png"], first["disc/3 - Copy.png"]}
     assert ("out", "same-bytes") in copies and len(copies) == 2
     assert birds.repro("split@birds") == []
-    # a picture more: DVC sees it, and nobody else moves
+    # one more image: DVC sees it, and no other image changes its part
     birds.draw("disc", 31)
     assert birds.repro("split@birds") == ["folder@birds", "dedupe@birds", "split@birds"]
     second = birds.parts()
@@ -304,7 +313,7 @@ def test_a_third_dataset_goes_through_dvc_with_no_change_of_code(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_table_of_ones_own_is_trained_on(tmp_path: Path) -> None:
+def test_a_table_of_your_own_trains_a_model(tmp_path: Path) -> None:
     birds = Birds(tmp_path)
     labels = {"disc": range(26), "cross": range(104, 130), "bars": range(208, 234)}
     rows = [
@@ -315,7 +324,7 @@ def test_a_table_of_ones_own_is_trained_on(tmp_path: Path) -> None:
     for label, seeds in labels.items():
         birds.draw(label, *seeds)
     frame = pd.DataFrame(rows, columns=["photo", "species", "observer"])
-    frame.to_parquet(birds.pictures / "seen.parquet")
+    frame.to_parquet(birds.images / "seen.parquet")
     options = ["image=photo", "label=species", "group=observer"]
     columns = [word for option in options for word in ("--column", option)]
     birds.run(
@@ -336,7 +345,7 @@ def test_a_table_of_ones_own_is_trained_on(tmp_path: Path) -> None:
     for name, (part, _) in birds.parts().items():
         if part != "out":
             groups.setdefault(f"observer {int(Path(name).stem) % 13}", set()).add(part)
-    assert all(len(parts) == 1 for parts in groups.values())  # who observed never crosses
+    assert all(len(parts) == 1 for parts in groups.values())  # no observer is in two parts
     evaluated = birds.report("evaluate")
     assert evaluated["valid"]["count"] > 0
     predictions = pq.read_table(birds.root / "data/birds/predictions.parquet")
