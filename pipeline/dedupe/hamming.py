@@ -1,14 +1,19 @@
-"""All pairs of 64-bit hashes within a Hamming distance, exactly, with numpy alone.
+"""Find all pairs of 64-bit hashes within a Hamming distance of t bits, exactly, with numpy alone.
 
-Two hashes within t that are cut into t + g blocks agree on at least g of them (pigeonhole), so
-sorting the hashes by every choice of g blocks brings each pair together at least once. Source of
-the idea: Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling", WWW 2007.
+Algorithm: cut the bits into t + g blocks. Two hashes that differ in at most t bits differ in at
+most t blocks, so they agree on at least g blocks (pigeonhole principle). For every choice of g
+blocks, sort the hashes by these blocks and compare those that agree on all of them: a bucket. Each
+pair within t shares a bucket at least once. It counts for its first g agreeing blocks only, so it
+is found once. Source: Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling",
+WWW 2007.
 
-What makes it quick here: the chosen blocks are moved to the top by a permutation of the bits, so
-that a plain sort of the values does it, distances stay what they are, and the values themselves
-say which pair was found. What keeps it exact on real hashes, which are not uniform: bits that
-never vary are left out, huge buckets are searched again by the bits that they do not share, and
-where blocks would not help (few hashes, tight clusters) every pair is compared.
+Speed: a permutation of the bits moves the chosen blocks to the top. Then a plain sort of the values
+forms the buckets, the distance of two values stays the same, and the inverse permutation returns
+the values of a pair.
+
+Real hashes are not uniform. Bits that never vary are left out. A bucket of more than HUGE values is
+searched again by the bits that its values do not share. Where blocks save nothing (few hashes,
+tight clusters), every pair is compared.
 """
 
 from __future__ import annotations
@@ -28,44 +33,45 @@ from pipeline.dataset.pairs_table import Pairs
 
 U64 = NDArray[np.uint64]
 Ints = NDArray[np.intp]
-Found = tuple[U64, U64]  # two equally long columns of values, a pair a row
+Found = tuple[U64, U64]  # the left and the right value of each pair, (k,) and (k,)
 
 CHUNK = 1 << 16  # values compared at a time: three buffers that stay in the core's cache
-HUGE = 2048  # a larger bucket is searched again by its other bits
-SORT_NS, COMPARE_NS = 70.0, 0.8  # a value permuted and sorted; a pair compared (EPYC, one core)
-SAMPLED = 4096  # pairs looked at to see how far hashes are from uniform
-PICKED = 8  # comparing picked values costs about this many times comparing neighbours in a row
+HUGE = 2048  # values; a larger bucket is searched again by its other bits
+# Nanoseconds on one EPYC core: to permute and sort a value; to compare a pair.
+SORT_NS, COMPARE_NS = 70.0, 0.8
+SAMPLED = 4096  # random pairs that show how far the hashes are from uniform
+PICKED = 8  # a comparison of picked values costs about this many comparisons of neighbours
 
 
 class Plan(NamedTuple):
-    """How a search cuts values: blocks of the bits that vary, and how many it chooses at a time."""
+    """How a search cuts values into blocks."""
 
-    within: int
-    blocks: list[list[int]]
-    chosen: int  # 0: every pair is compared
+    within: int  # t, the largest distance in bits
+    blocks: list[list[int]]  # t + g blocks: the numbers of the bits that vary
+    chosen: int  # g, blocks that a bucket agrees on; 0: compare every pair
 
 
 class Run(NamedTuple):
-    """`mask` bits, standing at bit `source`, that move to bit `target`."""
+    """Adjacent bits that move together."""
 
-    source: np.uint64
-    target: np.uint64
-    mask: np.uint64
+    source: np.uint64  # lowest bit before the move
+    target: np.uint64  # lowest bit after it
+    mask: np.uint64  # as many set bits as move, from bit 0 on
 
 
 class Layout(NamedTuple):
-    """An order of the varying bits with g chosen blocks on top."""
+    """A permutation of the varying bits that moves g chosen blocks to the top."""
 
     runs: list[Run]
-    below: np.uint64  # what XOR stays under when two values agree on the chosen blocks
-    earlier: list[np.uint64]  # blocks that stand before the last chosen one and are not chosen
+    below: np.uint64  # the XOR of two permuted values is smaller if they agree on the chosen blocks
+    earlier: list[np.uint64]  # masks of the blocks before the last chosen one that are not chosen
 
 
 def near_pairs(hashes: U64, within: int, *, threads: int | None = None) -> Pairs:
-    """Return every pair of `hashes` (n,) within `within` bits, equal hashes included.
+    """Return every pair of `hashes` (n,) within `within` bits, by position; equal hashes pair, too.
 
-    The answer is as long as there are pairs: n equal hashes have n (n - 1) / 2. Where that could
-    be many, collapse equal ones and call `near_values`.
+    n equal hashes make n (n - 1) / 2 pairs. If that can be many, make the hashes unique and call
+    `near_values` and `expand`. Raises ValueError if `within` is negative.
     """
     values, inverse = np.unique(hashes, return_inverse=True)
     found = near_values(values, within, threads=threads)
@@ -73,9 +79,12 @@ def near_pairs(hashes: U64, within: int, *, threads: int | None = None) -> Pairs
 
 
 def near_values(values: U64, within: int, *, threads: int | None = None) -> Pairs:
-    """Return every pair within `within` bits among strictly increasing `values` (n,).
+    """Return every pair of strictly increasing `values` (n,) within `within` bits, by position.
 
-    Memory is the values, one copy of them a thread, and the pairs.
+    Holds in memory the values, one copy of them for each thread, and the pairs. `threads` is by
+    default the number of processors, at most 4.
+
+    Raises ValueError if `within` is negative, or if the values are not strictly increasing.
     """
     if within < 0:
         raise ValueError(f"within is {within}, expected 0 or more")
@@ -88,7 +97,10 @@ def near_values(values: U64, within: int, *, threads: int | None = None) -> Pair
 
 
 def placed(values: U64, found: Iterable[Found]) -> Pairs:
-    """Return pairs of strictly increasing `values` (n,), each found once, by position."""
+    """Return the pairs that searches `found` among strictly increasing `values` (n,), by position.
+
+    No two searches may find the same pair.
+    """
     left, right = joined(found)
     a, b = np.searchsorted(values, left), np.searchsorted(values, right)
     a, b = np.minimum(a, b), np.maximum(a, b)
@@ -98,11 +110,11 @@ def placed(values: U64, found: Iterable[Found]) -> Pairs:
 
 
 def expand(found: Pairs, inverse: NDArray[np.intp], most: int | None = None) -> Pairs:
-    """Turn pairs of values into pairs of the items that hold them; `inverse` (n,) says which.
+    """Return the pairs of n items whose values pair; `inverse` (n,) is the value of each item.
 
-    Items that share a value are pairs at distance 0. Where two values make more than `most` pairs
-    of items, they are written as stars, from the first item of each to all of the other, so that
-    every item still has a partner.
+    `found` are pairs of values; items of one value pair at distance 0. If two values make more than
+    `most` pairs of items, two stars replace them: the first item of each value with all items of
+    the other. So every item keeps a partner, and the number of pairs stays linear.
     """
     counts = np.bincount(inverse, minlength=1)
     items = np.argsort(inverse, kind="stable")
@@ -131,30 +143,37 @@ def expand(found: Pairs, inverse: NDArray[np.intp], most: int | None = None) -> 
 
 
 def _products(left: Ints, left_counts: Ints, right: Ints, right_counts: Ints) -> tuple[Ints, ...]:
-    """Return (row, i, j): for each row every i from `left` on beside every j from `right` on."""
+    """Return the product of two ranges for each of r rows, as columns (row, i, j).
+
+    The ranges of a row start at `left` and `right` (r,) and are `left_counts` and `right_counts`
+    (r,) long.
+    """
     size = left_counts * right_counts
     row = np.repeat(np.arange(size.size), size)
-    place = np.arange(row.size) - np.repeat(np.cumsum(size) - size, size)
-    return row, left[row] + place // right_counts[row], right[row] + place % right_counts[row]
+    at = np.arange(row.size) - np.repeat(np.cumsum(size) - size, size)  # position in the product
+    return row, left[row] + at // right_counts[row], right[row] + at % right_counts[row]
 
 
 def _search(values: U64, within: int, threads: int = 1) -> Found:
-    """Return the pairs of distinct `values` within `within` bits, each once."""
+    """Return the pairs of distinct `values` (n,) within `within` bits, each once."""
     if values.size < 2 or within == 0:
         return joined([])
     plan = plan_of(values, within)
     if not plan.chosen:
         return joined(_compare(values, values.size - 1, within))
-    one = partial(search_by, values, plan)
+    search = partial(search_by, values, plan)
     choices = combinations(range(len(plan.blocks)), plan.chosen)
     if threads == 1:
-        return joined(map(one, choices))
+        return joined(map(search, choices))
     with ThreadPoolExecutor(threads) as pool:  # numpy sorts and compares outside the GIL
-        return joined(pool.map(one, choices))
+        return joined(pool.map(search, choices))
 
 
 def plan_of(values: U64, within: int) -> Plan:
-    """Return the cheapest plan for two distinct `values` or more; any finds the same pairs."""
+    """Return the cheapest plan for two or more distinct `values` (n,).
+
+    The plan decides the time only: every plan finds the same pairs.
+    """
     varying = int(np.bitwise_or.reduce(values) ^ np.bitwise_and.reduce(values))
     bits = [bit for bit in range(64) if varying >> bit & 1]
     chosen = _cheapest(values, within, bits)
@@ -163,10 +182,16 @@ def plan_of(values: U64, within: int) -> Plan:
 
 
 def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
-    """Return how many blocks to choose at a time; 0: compare every pair."""
+    """Return g, the number of blocks to choose at a time, at the least cost; 0: compare every pair.
+
+    `bits` are the bits that vary. The cost of g is the time to sort the values once for each choice
+    of blocks, and to compare the pairs that meet in a bucket. Random pairs of values show how many
+    meet; uniform hashes give the lower bound.
+    """
     n = values.size
     every = n * n / 2 * COMPARE_NS
-    best, best_cost = 0, every / 2  # well worth it, or searches of huge buckets would nest for ever
+    # Blocks must halve the cost: else the search of a huge bucket could repeat itself for ever.
+    best, best_cost = 0, every / 2
     random = np.random.default_rng(n)
     i = random.integers(0, n, SAMPLED)
     j = (i + random.integers(1, n, SAMPLED)) % n
@@ -176,7 +201,7 @@ def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
         masks = math.comb(count, chosen)
         if count > len(bits) or masks > 2_000:
             break
-        agreeing = np.zeros(SAMPLED, np.int64)  # blocks of a sampled pair
+        agreeing = np.zeros(SAMPLED, np.int64)  # blocks on which each sampled pair agrees
         for block in np.array_split(bits, count):
             agreeing += (xor & mask_of(block.tolist())) == 0
         meetings = np.array([math.comb(k, chosen) for k in range(count + 1)])[agreeing].mean()
@@ -188,9 +213,9 @@ def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
 
 
 def search_by(values: U64, plan: Plan, chosen: tuple[int, ...]) -> Found:
-    """Return the pairs of distinct `values` whose first agreeing blocks are the `chosen` ones.
+    """Return the pairs of distinct `values` (n,) whose first g agreeing blocks are `chosen`.
 
-    `values` may be a part of the plan's, if all that agree on the chosen blocks are in it.
+    `values` may be a subset of those that the plan was made for, if it holds whole buckets.
     """
     within, blocks = plan.within, plan.blocks
     layout = _layout(blocks, chosen)
@@ -212,33 +237,36 @@ def search_by(values: U64, plan: Plan, chosen: tuple[int, ...]) -> Found:
 
 
 def _layout(blocks: list[list[int]], chosen: tuple[int, ...]) -> Layout:
+    """Return the permutation of the bits of `blocks` that moves the `chosen` blocks to the top."""
     rest = [block for block in range(len(blocks)) if block not in chosen]
     order = [
         bit for block in (*reversed(chosen), *reversed(rest)) for bit in reversed(blocks[block])
     ]
-    target = {bit: len(order) - 1 - place for place, bit in enumerate(order)}
+    target = {bit: len(order) - 1 - at for at, bit in enumerate(order)}  # `order`: highest first
     below = sum(len(blocks[block]) for block in rest)
-    runs: list[list[int]] = []  # bits that stay beside each other move together
+    runs: list[list[int]] = []  # adjacent bits that stay adjacent move together: fewer shifts
     for bit in sorted(order):
         if runs and bit == runs[-1][-1] + 1 and target[bit] == target[bit - 1] + 1:
             runs[-1].append(bit)
         else:
             runs.append([bit])
-    moves = [(run[0], target[run[0]], mask_of(range(len(run)))) for run in runs]
     return Layout(
-        [Run(np.uint64(source), np.uint64(aim), mask) for source, aim, mask in moves],
+        [
+            Run(np.uint64(run[0]), np.uint64(target[run[0]]), mask_of(range(len(run))))
+            for run in runs
+        ],
         np.uint64(1 << below),
         [mask_of(target[bit] for bit in blocks[block]) for block in rest if block < chosen[-1]],
     )
 
 
 def mask_of(bits: Iterable[int]) -> np.uint64:
-    """Return a value in which the given bits are set."""
+    """Return the value in which exactly the given bits are set; bit 0 is the lowest."""
     return np.uint64(sum(1 << bit for bit in bits))
 
 
 def _permuted(values: U64, runs: list[Run]) -> U64:
-    """Return `values` with each run of bits at its target."""
+    """Return `values` (n,) with each run of bits moved to its target; other bits are 0."""
     moved = np.empty_like(values)
     for start in range(0, values.size, CHUNK):
         part = values[start : start + CHUNK]
@@ -249,41 +277,45 @@ def _permuted(values: U64, runs: list[Run]) -> U64:
 
 
 def _restored(moved: U64, runs: list[Run]) -> U64:
-    """Undo `_permuted`; bits in no run come back as 0."""
+    """Return the values (n,) that `_permuted` has moved; bits in no run are 0."""
     return _or([(moved >> run.target & run.mask) << run.source for run in runs])
 
 
 def _or(parts: list[U64]) -> U64:
+    """Return the bitwise or of equally long arrays; overwrites the first one."""
     for part in parts[1:]:
         parts[0] |= part
     return parts[0]
 
 
 def _compare_buckets(moved: U64, sizes: Ints, within: int) -> Iterator[Found]:
-    """Compare all values of the same bucket; buckets of `sizes` follow each other in `moved`.
+    """Yield the near pairs within each bucket.
 
-    Neighbours at a small step are compared in a row, whatever their bucket, since that costs less
-    than picking; from the step that most buckets do not reach, only the others' values.
+    `moved` (n,) are the sorted values, one bucket after another; `sizes` (k,) are the buckets'
+    sizes. Compares all values with the value one step on, then two steps on, and so on, whatever
+    their buckets: contiguous arrays cost less than picked ones. From the step that few buckets are
+    long enough for, it picks the values of these. So it may also yield pairs across buckets.
     """
     if not moved.size:
         return
-    reaching = np.bincount(sizes)[::-1].cumsum()[::-1]  # buckets of at least this size
-    pairs_at = reaching[::-1].cumsum()[::-1]  # [step]: values whose bucket still holds a step on
-    in_row = int(np.count_nonzero(pairs_at[2:] * PICKED > moved.size))
-    yield from _compare(moved, in_row, within)
+    at_least = np.bincount(sizes)[::-1].cumsum()[::-1]  # [size]: buckets of this size or more
+    # [step + 1]: values whose bucket holds the value `step` on
+    partners = at_least[::-1].cumsum()[::-1]
+    contiguous = int(np.count_nonzero(partners[2:] * PICKED > moved.size))  # steps
+    yield from _compare(moved, contiguous, within)
     ends = np.repeat(np.cumsum(sizes), sizes)
-    at = np.flatnonzero(np.arange(moved.size) + in_row + 1 < ends)
+    at = np.flatnonzero(np.arange(moved.size) + contiguous + 1 < ends)
     ends = ends[at]
-    for step in range(in_row + 1, sizes.max()):
-        going_on = at + step < ends
-        at, ends = at[going_on], ends[going_on]
+    for step in range(contiguous + 1, sizes.max()):
+        has_partner = at + step < ends
+        at, ends = at[has_partner], ends[has_partner]
         left, right = moved[at], moved[at + step]
         near = np.bitwise_count(left ^ right) <= within
         yield left[near], right[near]
 
 
 def _compare(values: U64, steps: int, within: int) -> Iterator[Found]:
-    """Compare each value with the `steps` after it."""
+    """Yield the pairs within `within` bits of each value (n,) and the `steps` values after it."""
     xor = np.empty(CHUNK, np.uint64)
     count = np.empty(CHUNK, np.uint8)
     near = np.empty(CHUNK, bool)
@@ -300,7 +332,10 @@ def _compare(values: U64, steps: int, within: int) -> Iterator[Found]:
 
 
 def _first_met(found: Found, layout: Layout) -> Found:
-    """Keep the pairs that agree on the chosen blocks and on none before the last of them."""
+    """Return the pairs whose first agreeing blocks are the chosen ones.
+
+    They agree on all chosen blocks, and on no other block before the last of these.
+    """
     left, right = found
     xor = left ^ right
     keep = xor < layout.below
@@ -310,7 +345,7 @@ def _first_met(found: Found, layout: Layout) -> Found:
 
 
 def joined(found: Iterable[Found]) -> Found:
-    """Return what several searches found as one."""
+    """Return the pairs of several searches as one."""
     columns = list(found)
     if not columns:
         return np.empty(0, np.uint64), np.empty(0, np.uint64)
