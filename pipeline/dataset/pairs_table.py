@@ -5,6 +5,7 @@ Split reads it to keep such samples in one part; the review page shows the pairs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pipeline.core.params import Dedupe
 from pipeline.dataset.columns import DISTANCE, KIND, SAMPLE_ID, A, B
 from pipeline.dataset.contents import Contents, Ints
 from pipeline.dataset.paths import pairs_path
 from pipeline.dataset.tables import damaged, read_parquet, write_parquet
 
 SAME = "same"  # kind of a pair with the same bytes; the other kinds are the fields of Edges
+NEAR, MIRROR, CROP = "near", "mirror", "crop"
 SCHEMA = pa.schema(
     [(A, pa.string()), (B, pa.string()), (DISTANCE, pa.int32()), (KIND, pa.string())]
 )
@@ -40,11 +43,47 @@ NONE = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32)
 
 
 class Edges(NamedTuple):
-    """Pairs of contents by kind; a pair has one kind only."""
+    """Pairs of contents by kind; a pair has one kind only. KINDS describes each field."""
 
     near: Pairs = NONE
-    mirror: Pairs = NONE  # one resembles the mirror image of the other
-    crop: Pairs = NONE  # one may be a crop of the other; for review only
+    mirror: Pairs = NONE
+    crop: Pairs = NONE
+
+
+class EdgeKind(NamedTuple):
+    """How a kind of edge is treated and described."""
+
+    is_grouped: bool  # both images of a pair stay in one part of the split
+    is_searched: Callable[[Dedupe], bool]  # whether these params look for such pairs
+    leak: str  # its name in the leak metrics
+    question: str  # the heading under which people review the pairs
+    caption: str  # what became of the pairs, on sheets and in the report
+
+
+# One entry for each field of Edges, in the same order.
+KINDS: dict[str, EdgeKind] = {
+    NEAR: EdgeKind(
+        is_grouped=True,  # up to group_within bits
+        is_searched=lambda params: params.method == "phash",
+        leak="near_duplicate",
+        question="Possible near-duplicates",
+        caption="possible near-duplicates, both kept",
+    ),
+    MIRROR: EdgeKind(
+        is_grouped=True,
+        is_searched=lambda params: params.mirror,
+        leak="mirrored",
+        question="Possible mirror images",
+        caption="mirror images, both kept in one part",
+    ),
+    CROP: EdgeKind(
+        is_grouped=False,  # most of these pairs are chance
+        is_searched=lambda params: params.crop,
+        leak="crop",
+        question="Possible crops",
+        caption="possible crops, both kept",
+    ),
+}
 
 
 def each_once(one: Ints, other: Ints, distance: NDArray[np.int32]) -> Pairs:
@@ -75,9 +114,12 @@ def clusters_of(m: int, edges: Edges, within: int) -> Ints:
     Clusters serve to keep such images in one part, not to remove images: the ends of a long chain
     may differ.
     """
-    near = edges.near.where(edges.near.distance <= within)
-    a = np.concatenate([near.a, edges.mirror.a])
-    b = np.concatenate([near.b, edges.mirror.b])
+    joining = [
+        pairs.where(pairs.distance <= within) if name == NEAR else pairs
+        for name, pairs in edges._asdict().items()
+        if KINDS[name].is_grouped
+    ]
+    a, b = (np.concatenate([pairs[end] for pairs in joining]) for end in (0, 1))
     return components(m, a, b)
 
 

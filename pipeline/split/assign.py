@@ -1,8 +1,8 @@
-"""Chance, by identity: which part each group goes to, and which fold.
+"""Assign groups to parts and folds by a draw that depends on their identity, not their order.
 
-A new group's part depends on the seed and its key alone, and an old one stays where it was. The
-price is that a class's share of a part is met in expectation; `exact` meets it as well as whole
-groups allow, and then a new picture moves those at the border.
+The part of a new group depends on the seed and the group's key alone; an earlier group stays where
+it was. So a class's share of a part is met in expectation only. `stratify: exact` meets the share as
+well as whole groups allow; then a new image can move groups near the boundary of two parts.
 """
 
 from __future__ import annotations
@@ -15,36 +15,41 @@ from numpy.typing import NDArray
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Split
 from pipeline.dataset.contents import Ints
+from pipeline.dataset.split_table import PARTS, TEST
 from pipeline.split.groups import Groups
 from pipeline.split.leaks import Bools
 
-PARTS = ("train", "valid", "test")
 Labels = NDArray[np.str_]
 
 
 def chance(seed: int, key: str) -> float:
-    """Return a number in [0, 1) that depends on the seed and the key alone."""
+    """Return a pseudo-random number in [0, 1) that depends on the seed and the key alone.
+
+    The number is the first 64 bits of a sha256, so it is uniform and the same on every machine.
+    """
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def draw_parts(groups: Groups, labels: Labels, was: Labels, params: Split) -> tuple[Labels, int]:
-    """Return the part of each of n samples, and how many groups were moved for a class's sake.
+def draw_parts(
+    groups: Groups, labels: Labels, earlier: Labels, params: Split
+) -> tuple[Labels, int]:
+    """Return the part of each of n samples, and how many groups were moved to fill a class.
 
-    `was` (g,) is where each group stays, "" for a new one; where the method is official, test is
-    the publisher's. A class that chance leaves out of a part gets a group there, a new one if
-    there is one that can go.
+    `labels` (n,) are the samples' labels. `earlier` (g,) is the part that each group keeps, "" for
+    a new group; if the method is official, test is the publisher's. A class that the draw leaves
+    out of a part gets a group there, a new group if one can move.
 
-    Raises PipelineError for a class of fewer groups than parts.
+    Raises PipelineError if a class has fewer groups than there are parts.
     """
     draw = _draws(groups, params)
-    is_old = was != ""
-    is_fixed = (was == "test") & (params.method == "official")
+    is_old = earlier != ""
+    is_fixed = (earlier == TEST) & (params.method == "official")
     test = 0.0 if params.method == "official" else params.test
     classes, label = np.unique(labels, return_inverse=True)
     place = draw if params.stratify == "expected" else _places(groups, label, draw, ~is_fixed)
     part = np.where(place < test, 2, np.where(place < test + params.valid, 1, 0))
-    part[is_old] = [PARTS.index(name) for name in was[is_old].tolist()]
+    part[is_old] = [PARTS.index(name) for name in earlier[is_old].tolist()]
     wanted = [0] + [1] * (params.valid > 0) + [2] * (test > 0)
     pairs = np.unique(np.column_stack([label, groups.of]), axis=0)
     pairs = pairs[~is_fixed[pairs[:, 1]]]
@@ -52,10 +57,10 @@ def draw_parts(groups: Groups, labels: Labels, was: Labels, params: Split) -> tu
     for name, found in zip(classes.tolist(), has.tolist(), strict=True):
         if found < len(wanted):
             parts = ", ".join(PARTS[number] for number in wanted)
-            among = " of the official train part" if params.method == "official" else ""
+            among = " in the publisher's train part" if params.method == "official" else ""
             raise PipelineError(
-                f"split: class {name} has {found} groups of pictures{among} and needs "
-                f"{len(wanted)}, one each for {parts}; add pictures or set a share to 0"
+                f"split: class {name} has {found} groups of images{among} and needs "
+                f"{len(wanted)}, one each for {parts}; add images or set a share to 0"
             )
     order = pairs[np.lexsort((draw[pairs[:, 1]], is_old[pairs[:, 1]], pairs[:, 0]))]
     moved = _fill(part, order, wanted, classes.tolist())
@@ -69,9 +74,11 @@ def _draws(groups: Groups, params: Split) -> NDArray[np.float64]:
 def _places(
     groups: Groups, label: Ints, draw: NDArray[np.float64], is_free: Bools
 ) -> NDArray[np.float64]:
-    """Return each group's place in [0, 1) among those of its class, in order of their draws.
+    """Return the position (g,) in [0, 1) of each group among those of its class, by their draws.
 
-    A group takes as much room as it has samples. Groups of several classes are a class of theirs.
+    A group takes up as much of the interval as it has samples. Groups with samples of several
+    classes count as one further class. `label` (n,) are class numbers; groups that are not
+    `is_free` (g,) take up nothing.
     """
     low, high = np.full(draw.size, label.max(initial=0) + 1), np.full(draw.size, -1)
     np.minimum.at(low, groups.of, label)
@@ -89,10 +96,10 @@ def _places(
 
 
 def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> int:
-    """Move a group of each class that lacks a part into it; returns how many.
+    """Move a group of each class that lacks a part into that part; return how many were moved.
 
-    `pairs` are (class, group), of a class those first that had better go. A move never takes a
-    class's last group from a part.
+    `part_of` (g,) is changed in place. `pairs` (k, 2) are (class, group); within a class the groups
+    that should move first come first. A move never takes a class's last group from a part.
     """
     count = np.zeros((len(names), len(PARTS)), np.int64)
     np.add.at(count, (pairs[:, 0], part_of[pairs[:, 1]]), 1)
@@ -101,7 +108,7 @@ def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> in
     for part in sorted(wanted, reverse=True):
         for name in np.flatnonzero(count[:, part] == 0).tolist():
             if count[name, part]:
-                continue  # another class's move has brought one
+                continue  # a move for another class has filled it
             if not classes_of:
                 for one, group in pairs.tolist():
                     classes_of.setdefault(group, []).append(one)
@@ -114,16 +121,17 @@ def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> in
                     break
             else:
                 raise PipelineError(
-                    f"split: class {names[name]} cannot have a group in {PARTS[part]}: its groups "
-                    "hold other classes that would lack a part; add pictures or loosen the groups"
+                    f"split: class {names[name]} cannot have a group in {PARTS[part]}: moving one "
+                    "would leave another class without a part; add images or loosen the groups"
                 )
     return moved
 
 
 def draw_folds(groups: Groups, labels: Labels, is_in: Bools, params: Split) -> Ints:
-    """Return the fold of each of n samples that is in, -1 for the others; groups stay whole.
+    """Return the fold of each of n samples, -1 if it is not `is_in` (n,); groups stay whole.
 
-    Raises PipelineError for a class of fewer groups than folds.
+    Uses scikit-learn's StratifiedGroupKFold. Raises PipelineError if a class has fewer groups than
+    folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -132,8 +140,13 @@ def draw_folds(groups: Groups, labels: Labels, is_in: Bools, params: Split) -> I
     for name in np.unique(labels[inside]).tolist():
         found = np.unique(groups.of[inside[labels[inside] == name]]).size
         if found < count:
-            raise PipelineError(f"split: class {name} has {found} groups for {count} folds")
-    place = np.argsort(np.argsort(_draws(groups, params)))[groups.of]  # the rows' order is nothing
+            raise PipelineError(
+                f"split: class {name} has {found} groups and needs {count}, one for each fold; "
+                "add images or lower split.*.folds"
+            )
+    place = np.argsort(np.argsort(_draws(groups, params)))[
+        groups.of
+    ]  # independent of the rows' order
     inside = inside[np.argsort(place[inside], kind="stable")]
     fold = np.full(groups.of.size, -1)
     kfold = StratifiedGroupKFold(count)

@@ -1,4 +1,4 @@
-"""Groups: what must stay together in one part, by near-duplicate clusters and by origin."""
+"""Groups: samples that must stay in one part, by near-duplicate clusters and by origin."""
 
 from __future__ import annotations
 
@@ -12,44 +12,50 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
+from pipeline.dataset.columns import GROUP, IMAGE, SAMPLE_ID
 from pipeline.dataset.contents import Ints
 from pipeline.dataset.pairs_table import components
 from pipeline.dataset.samples import COLUMNS
 
 
 class Origin(NamedTuple):
-    """One kind of provenance of n samples: `values[number]` names it, -1 is unknown."""
+    """One kind of provenance of n samples, such as the writer or the web page."""
 
     column: str
-    number: Ints
+    number: Ints  # (n,) index into `values`; -1 is unknown
     values: list[str]
 
 
 class Groups(NamedTuple):
     """g groups of n samples."""
 
-    of: Ints  # (n,)
-    keys: list[str]  # (g,) what chance is drawn by
-    is_joined: NDArray[np.bool_]  # (g,) whether it unites several values of one origin
+    of: Ints  # (n,) the group of each sample
+    keys: list[str]  # (g,) the identity that the draw depends on
+    is_joined: NDArray[np.bool_]  # (g,) whether it holds several values of one origin
 
 
 def origins_of(samples: pa.Table, column: str | None, pattern: str | None) -> list[Origin]:
-    """Return the provenance of samples: their writer, and what `column` and `pattern` say.
+    """Return the provenance of samples: the column `group`, and the one that params name.
 
-    `pattern` finds its first bracket, or all of its match, in the column's values (the sample_id
-    where no column is named); where it finds nothing the provenance is unknown.
-    Raises PipelineError for an unknown column and for a pattern that finds nothing at all.
+    `pattern` is a regular expression. Its first bracket, or its whole match, in the values of
+    `column` (sample_id if None) is the provenance; without a match the provenance is unknown.
+
+    Raises PipelineError if the column is unknown, or if the pattern matches no value at all.
     """
-    found = [_origin("group", samples["group"])]
+    found = [_origin(GROUP, samples[GROUP])]
     if column is None and pattern is None:
         return found
-    column = column or "sample_id"
-    if column not in COLUMNS or column == "image":
-        raise PipelineError(f"group_column is {column!r}; columns: {', '.join(COLUMNS)}")
-    if column != "group" or pattern is not None:
+    column = column or SAMPLE_ID
+    if column not in COLUMNS or column == IMAGE:
+        names = ", ".join(name for name in COLUMNS if name != IMAGE)
+        raise PipelineError(f"params.yaml: unknown group_column {column!r}; columns: {names}")
+    if column != GROUP or pattern is not None:
         found.append(_origin(column, samples[column], pattern))
     if pattern is not None and not found[-1].values:
-        raise PipelineError(f"group_pattern {pattern!r} finds nothing in any {column}")
+        raise PipelineError(
+            f"params.yaml: group_pattern {pattern!r} matches no value of {column}, such as "
+            f"{samples[column][0].as_py()!r}"
+        )
     return found
 
 
@@ -59,7 +65,7 @@ def _origin(column: str, values: pa.ChunkedArray, pattern: str | None = None) ->
     if pattern is not None:
         matches = [re.search(pattern, name or "") for name in names]
         names = [match and match.group(1 if match.re.groups else 0) for match in matches]
-    known = sorted({name for name in names if name})  # an empty string says nothing
+    known = sorted({name for name in names if name})  # an empty string is unknown
     place = {name: number for number, name in enumerate(known)}
     numbers = np.array([*(place.get(name or "", -1) for name in names), -1], np.int64)
     codes = np.asarray(pc.fill_null(encoded.indices, len(names)))
@@ -67,9 +73,10 @@ def _origin(column: str, values: pa.ChunkedArray, pattern: str | None = None) ->
 
 
 def groups_of(clusters: Ints, origins: Sequence[Origin], content_ids: Sequence[str]) -> Groups:
-    """Join n samples that share a cluster or an origin, directly or through others.
+    """Return the groups of n samples that share a cluster or an origin, directly or through others.
 
-    A group's key is its first origin, else its first content id.
+    `clusters` (n,) are cluster numbers. The key of a group is its first origin, else its first
+    content id.
     """
     n = clusters.size
     a, b, nodes = [np.arange(n)], [n + clusters], n + int(clusters.max(initial=-1)) + 1
@@ -83,7 +90,7 @@ def groups_of(clusters: Ints, origins: Sequence[Origin], content_ids: Sequence[s
     count = int(of.max(initial=-1)) + 1
     keys = [""] * count
     is_joined: NDArray[np.bool_] = np.zeros(count, bool)
-    for origin in reversed(origins):  # what is written last stays: the first value of the first
+    for origin in reversed(origins):  # the last value written stays: the first of the first origin
         known = origin.number >= 0
         values = np.unique(np.column_stack([of[known], origin.number[known]]), axis=0)
         is_joined |= np.bincount(values[:, 0], minlength=count) > 1

@@ -1,39 +1,30 @@
-"""What of the held-out pictures the training part has seen already."""
+"""Leaks: held-out images that the training set has already seen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.params import Dedupe
 from pipeline.dataset.contents import Ints
-from pipeline.dataset.pairs_table import Edges, Pairs
+from pipeline.dataset.pairs_table import KINDS, NEAR, Edges, Pairs
 
 Bools = NDArray[np.bool_]
 DRAWS = 5  # random splits that the leak before is averaged over
-
-
-class Seen(NamedTuple):
-    """Of each of n samples, whether train holds such a one; false for train's own."""
-
-    same_bytes: Bools
-    near_duplicate: Bools  # the same bytes among them
-    mirrored: Bools
-    crop: Bools
-    same_group: Bools  # of its provenance
-    perhaps: Bools  # looks a little alike, beyond what counts as near
+SAME_BYTES, SAME_GROUP, PERHAPS = "same_bytes", "same_group", "perhaps"
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What is looked at: n samples, the content `of` each, links between contents, provenance.
+    """What leaks are found by: n samples, their contents, edges between contents, provenance.
 
-    `policy` says up to how many bits a near link is a duplicate, and what was searched at all;
-    each of `origins` (n,) numbers the samples' provenance, -1 where unknown.
+    `of` (n,) is the content of each sample. `policy` says up to how many bits a near edge is a
+    duplicate, and which kinds of edges were searched. Each of `origins` (n,) numbers the samples'
+    provenance; -1 is unknown.
     """
 
     of: Ints
@@ -41,8 +32,13 @@ class Audit:
     policy: Dedupe
     origins: Sequence[Ints] = ()
 
-    def seen(self, is_train: Bools, is_held_out: Bools) -> Seen:
-        """Say of each held-out sample what of it is in train."""
+    def seen(self, is_train: Bools, is_held_out: Bools) -> dict[str, Bools]:
+        """Return which samples (n,) are held out and have a counterpart in the training set.
+
+        Keys are the kinds of leaks: the same bytes; near-duplicates, the same bytes among them; the
+        other kinds of edges; the same group; and `perhaps`, near edges beyond the bound of
+        near-duplicates.
+        """
         trained = np.zeros(int(self.of.max(initial=-1)) + 1, bool)
         trained[self.of[is_train]] = True
 
@@ -53,35 +49,42 @@ class Audit:
             return found[self.of] & is_held_out
 
         same = trained[self.of] & is_held_out
-        is_near = self.edges.near.distance <= self.policy.group_within
+        near = self.edges.near
+        is_near = near.distance <= self.policy.group_within
+        found = {SAME_BYTES: same}
+        for name, pairs in self.edges._asdict().items():
+            if name == NEAR:
+                found[KINDS[name].leak] = same | partner_in_train(near.where(is_near))
+            else:
+                found[KINDS[name].leak] = partner_in_train(pairs)
         group = np.zeros(self.of.size, bool)
         for origin in self.origins:
             known = origin >= 0
             group |= known & np.isin(origin, origin[known & is_train])
-        return Seen(
-            same,
-            same | partner_in_train(self.edges.near.where(is_near)),
-            partner_in_train(self.edges.mirror),
-            partner_in_train(self.edges.crop),
-            group & is_held_out,
-            partner_in_train(self.edges.near.where(~is_near)),
-        )
+        found[SAME_GROUP] = group & is_held_out
+        found[PERHAPS] = partner_in_train(near.where(~is_near))
+        return found
 
     def shares(self, is_train: Bools, is_held_out: Bools) -> dict[str, float]:
-        """Return the share of held-out samples for which each thing that was searched is true."""
-        seen = self.seen(is_train, is_held_out)._asdict()
-        if self.policy.method == "exact":
-            del seen["near_duplicate"], seen["perhaps"]
-        if not self.policy.mirror:
-            del seen["mirrored"]
-        if not self.policy.crop:
-            del seen["crop"]
+        """Return the share of held-out samples with each kind of leak that was searched."""
+        seen = self.seen(is_train, is_held_out)
+        unsearched = [kind.leak for kind in KINDS.values() if not kind.is_searched(self.policy)] + [
+            PERHAPS
+        ] * (self.policy.method == "exact")
         count = max(int(is_held_out.sum()), 1)
-        return {name: round(int(found.sum()) / count, 4) for name, found in seen.items()}
+        return {
+            name: round(int(found.sum()) / count, 4)
+            for name, found in seen.items()
+            if name not in unsearched
+        }
 
     def of_random_splits(self, ids: Sequence[str], size: int, seed: int) -> dict[str, Any]:
-        """Return the mean and standard deviation over a few random splits that hold out `size`."""
-        by_id = np.argsort(np.array(ids))  # the order of the rows must not matter
+        """Return the mean and standard deviation of the shares over random splits.
+
+        Each split holds out `size` samples. It depends on the sample `ids` (n,) and the seed, not
+        on the order of the rows.
+        """
+        by_id = np.argsort(np.array(ids))
         draws = []
         for number in range(DRAWS):
             is_held_out = np.zeros(by_id.size, bool)
@@ -96,14 +99,14 @@ class Audit:
 
 
 def residual_method(policy: Dedupe) -> str:
-    """Say what the audit cannot see, and what `perhaps` counts."""
+    """Return what the audit did not search, and what `perhaps` counts."""
     if policy.method == "exact":
-        return "same bytes only: near duplicates are not searched"
+        return "same bytes only; near-duplicates were not searched"
     searched = {"mirror images": policy.mirror, "crops": policy.crop}
     unseen = [name for name, is_searched in searched.items() if not is_searched]
     bits = f"{policy.group_within + 1} to {policy.review_within}"
     return (
-        f"perhaps: phash distance {bits}; not searched: "
+        f"perhaps: phash distance of {bits} bits; not searched: "
         f"{', '.join([*unseen, 'borders', 'collages'])} (on photos checked by eye, 3.5% +- 1.4 of "
-        "validation had a crop or the like in train)"
+        "the validation set had a crop or the like in the training set)"
     )

@@ -33,7 +33,14 @@ from pipeline.dedupe.hamming import near_pairs
 from pipeline.split import stage
 from pipeline.split.assign import chance
 from pipeline.split.groups import groups_of, origins_of
-from pipeline.split.stage import Parts, report_of, split, touching, without_decisions
+from pipeline.split.partition import (
+    COPIES,
+    Partition,
+    decisions_by_part,
+    partition,
+    parts_without_decisions,
+)
+from pipeline.split.stage import report_of
 from tests.tables import content, drawn, picture, sample, table, write
 
 PHASH = Dedupe(method="phash", remove_within=2, group_within=4, review_within=6)
@@ -62,7 +69,7 @@ def params(**values: Any) -> Split:
     return Split(**{"method": "group", "valid": 0.2, "test": 0.2, **values})
 
 
-def by_id(world: DedupeResult, parts: Parts) -> dict[str, str]:
+def by_id(world: DedupeResult, parts: Partition) -> dict[str, str]:
     return dict(zip(world.samples["sample_id"].to_pylist(), parts.part, strict=True))
 
 
@@ -116,7 +123,7 @@ def test_no_group_crosses_parts_and_the_order_of_rows_does_not_matter(
     world = marked(rows, hashes)
     wanted = params(seed=seed, group_column="page_url")
     try:
-        parts = split(world, wanted, {})
+        parts = partition(world, wanted, {})
     except PipelineError as error:
         assert re.search("needs 3|cannot have a group", error.message)
         return
@@ -138,7 +145,7 @@ def test_no_group_crosses_parts_and_the_order_of_rows_does_not_matter(
 
     random.shuffle(rows)
     again = marked(rows, hashes)
-    other = split(again, wanted, {})
+    other = partition(again, wanted, {})
     assert by_id(again, other) == where
     assert report_of(again, other, wanted)["leak"] == leak
 
@@ -170,7 +177,7 @@ def test_new_pictures_move_old_ones_only_where_two_groups_become_one(
     before, after = marked(rows, hashes), marked(rows + new, hashes | more, more)
     wanted = params(group_column="page_url")
     try:
-        old, now_ = split(before, wanted, {}), split(after, wanted, {})
+        old, now_ = partition(before, wanted, {}), partition(after, wanted, {})
     except PipelineError:
         return
     was, is_ = by_id(before, old), by_id(after, now_)
@@ -181,7 +188,7 @@ def test_new_pictures_move_old_ones_only_where_two_groups_become_one(
     ]
     assert now_.moved == len(moved)
     # what is one group now, through removed copies as well
-    here = {name for name, why in zip(is_, now_.reason, strict=True) if why in ("", *stage.COPIES)}
+    here = {name for name, why in zip(is_, now_.reason, strict=True) if why in ("", *COPIES)}
     names = list(was)
     met: dict[str, set[str]] = {}  # the old groups that an old picture's group has in it
     for group in groups_by_hand(rows + new, after, here):
@@ -199,11 +206,11 @@ def test_two_groups_that_become_one_are_in_one_part() -> None:
     rows = [sample(number, page_url=f"p{number}") for number in range(60)]
     world = marked(rows)
     wanted = params(group_column="page_url")
-    parts = by_id(world, split(world, wanted, {}))
+    parts = by_id(world, partition(world, wanted, {}))
     one = next(name for name, part in parts.items() if part == "train")
     other = next(name for name, part in parts.items() if part == "test")
     joined = [row | ({"group": "anna"} if row["sample_id"] in (one, other) else {}) for row in rows]
-    after = split(marked(joined), wanted, {})
+    after = partition(marked(joined), wanted, {})
     found = by_id(marked(joined), after)
     assert found[one] == found[other]
     moved = {name for name in parts if parts[name] != found[name]}
@@ -215,7 +222,7 @@ def test_shares_are_met_in_expectation_or_exactly() -> None:
     rows = [sample(number, "ab"[number % 2], group=f"w{number // 3}") for number in range(3000)]
     world = marked(rows)
     for stratify, most in (("expected", 0.05), ("exact", 0.004)):
-        parts = split(world, params(stratify=stratify, valid=0.1, test=0.3), {})
+        parts = partition(world, params(stratify=stratify, valid=0.1, test=0.3), {})
         report = report_of(world, parts, params())
         for part, share in (("train", 0.6), ("valid", 0.1), ("test", 0.3)):
             assert abs(report["parts"][part]["share"] - share) < most
@@ -231,7 +238,7 @@ def test_exact_shares_are_met_again_when_a_dataset_grows_and_who_moved_is_counte
     before, after = marked(rows), marked(rows + new, later=later)
     for stratify, most in (("expected", 0.1), ("exact", 0.01)):
         wanted = params(stratify=stratify)
-        old, parts = split(before, wanted, {}), split(after, wanted, {})
+        old, parts = partition(before, wanted, {}), partition(after, wanted, {})
         was, is_ = by_id(before, old), by_id(after, parts)
         assert parts.moved == sum(is_[name] != part for name, part in was.items())
         assert (parts.moved > 0) == (stratify == "exact")
@@ -240,37 +247,37 @@ def test_exact_shares_are_met_again_when_a_dataset_grows_and_who_moved_is_counte
 
 def test_the_seed_decides() -> None:
     world = marked([sample(number) for number in range(100)])
-    assert split(world, params(seed=1), {}).part != split(world, params(seed=2), {}).part
-    assert split(world, params(seed=1), {}).part == split(world, params(seed=1), {}).part
+    assert partition(world, params(seed=1), {}).part != partition(world, params(seed=2), {}).part
+    assert partition(world, params(seed=1), {}).part == partition(world, params(seed=1), {}).part
     assert 0 <= chance(1, "x") < 1 and chance(1, "x") != chance(2, "x")
 
 
 def test_a_small_class_is_a_clear_error() -> None:
     rows = [sample(number) for number in range(20)] + [sample("x", "rare"), sample("y", "rare")]
     with pytest.raises(PipelineError, match=r"class rare has 2 groups.*needs 3, one each for"):
-        split(marked(rows), params(), {})
-    assert "rare" in split(marked(rows), params(test=0), {}).label
+        partition(marked(rows), params(), {})
+    assert "rare" in partition(marked(rows), params(test=0), {}).label
     one_page = [row | {"page_url": "p"} if row["label"] == "rare" else row for row in rows]
     with pytest.raises(PipelineError, match="class rare has 1 groups"):
-        split(marked(one_page), params(test=0, group_column="page_url"), {})
+        partition(marked(one_page), params(test=0, group_column="page_url"), {})
 
 
 def test_a_class_with_nothing_left_is_a_clear_error_unless_people_deleted_it() -> None:
     rows = [sample(number) for number in range(20)]
     rows += [sample("x", "rare"), sample(3, "rare")]
     with pytest.raises(PipelineError, match="class rare has 1 groups"):
-        split(marked(rows), params(), {})
-    with pytest.raises(PipelineError, match="class rare has no pictures left: 1 label-conflict"):
-        split(marked(rows), params(), {content("x"): Verdict(action="delete")})
+        partition(marked(rows), params(), {})
+    with pytest.raises(PipelineError, match="class rare has no images left \(1 label-conflict\)"):
+        partition(marked(rows), params(), {content("x"): Verdict(action="delete")})
     all_deleted = {content(name): Verdict(action="delete") for name in ("x", 3)}
-    assert "out" in split(marked(rows), params(), all_deleted).part
-    with pytest.raises(PipelineError, match="no pictures are left"):
-        split(marked([]), params(), {})
+    assert "out" in partition(marked(rows), params(), all_deleted).part
+    with pytest.raises(PipelineError, match="no images left"):
+        partition(marked([]), params(), {})
 
 
 def test_every_class_gets_a_group_in_every_part_if_it_has_three() -> None:
     rows = [sample(f"{name}{number}", name) for name in "abcdefgh" for number in range(3)]
-    parts = split(marked(rows), params(valid=0.05, test=0.05), {})
+    parts = partition(marked(rows), params(valid=0.05, test=0.05), {})
     found = Counter(zip(parts.label, parts.part, strict=True))
     assert set(found.values()) == {1}
     assert parts.filled > 0
@@ -278,12 +285,12 @@ def test_every_class_gets_a_group_in_every_part_if_it_has_three() -> None:
 
 def test_classes_that_share_their_groups_cannot_be_parted() -> None:
     rows = [sample(f"{n}{name}", name, group=f"w{n}") for n in range(3) for name in "ab"]
-    assert set(split(marked(rows), params(), {}).part) == {"train", "valid", "test"}
+    assert set(partition(marked(rows), params(), {}).part) == {"train", "valid", "test"}
     chain = [("1", "a", "w1"), ("2", "a", "w2"), ("3", "b", "w1"), ("4", "b", "w2")]
     two = [sample(name, label, group=writer) for name, label, writer in chain]
     more = [sample("5", "a"), sample("6", "b", group="w1"), sample("7", "b", group="w2")]
     with pytest.raises(PipelineError, match="class b has 2 groups"):
-        split(marked(two + more), params(), {})
+        partition(marked(two + more), params(), {})
 
 
 def official() -> list[dict[str, Any]]:
@@ -300,7 +307,7 @@ def official() -> list[dict[str, Any]]:
 
 def test_official_keeps_the_publishers_test_and_takes_writers_for_validation() -> None:
     world = marked(official())
-    parts = split(world, params(method="official", test=0, valid=0.3), {})
+    parts = partition(world, params(method="official", test=0, valid=0.3), {})
     where = by_id(world, parts)
     assert {name for name, part in where.items() if part == "test"} == {
         row["sample_id"] for row in official() if row["official_part"] == "test"
@@ -322,7 +329,7 @@ def test_official_keeps_test_whole_but_for_conflicts() -> None:
     rows = official()
     rows[-1]["content_id"] = rows[-3]["content_id"]
     rows[-2]["content_id"] = rows[-5]["content_id"]  # of another class
-    parts = split(marked(rows), params(method="official", test=0, valid=0.3), {})
+    parts = partition(marked(rows), params(method="official", test=0, valid=0.3), {})
     assert parts.part[-1] == parts.part[-3] == "test"
     assert parts.reason[-2] == parts.reason[-5] == "label-conflict"
 
@@ -333,7 +340,7 @@ def test_official_puts_out_what_train_shares_with_test() -> None:
     rows[5]["group"] = rows[-2]["group"] = "both"
     world = marked(rows)
     wanted = params(method="official", test=0, valid=0.3)
-    parts = split(world, wanted, {})
+    parts = partition(world, wanted, {})
     assert (parts.part[2], parts.reason[2]) == ("out", "same-bytes")
     assert (parts.part[-1], parts.reason[-1]) == ("test", "")
     assert (parts.part[5], parts.reason[5]) == ("out", "group-in-test")
@@ -348,22 +355,22 @@ def test_official_puts_out_what_only_looks_like_a_test_picture() -> None:
     random = np.random.default_rng(0)
     hashes = {row["content_id"]: int(random.integers(0, 2**63)) for row in rows}
     hashes[rows[0]["content_id"]] = hashes[rows[-1]["content_id"]] ^ 0b111
-    parts = split(marked(rows, hashes), params(method="official", test=0, valid=0.3), {})
+    parts = partition(marked(rows, hashes), params(method="official", test=0, valid=0.3), {})
     assert (parts.part[0], parts.reason[0]) == ("out", "duplicate-of-test")
 
 
 def test_official_needs_the_publishers_parts() -> None:
     wanted = params(method="official", test=0)
-    with pytest.raises(PipelineError, match="official_part is None, not train or test"):
-        split(marked([sample(1)]), wanted, {})
+    with pytest.raises(PipelineError, match="official_part None; expected train or test"):
+        partition(marked([sample(1)]), wanted, {})
     with pytest.raises(PipelineError, match="no samples"):
-        split(marked([sample(1, official_part="train")]), wanted, {})
+        partition(marked([sample(1, official_part="train")]), wanted, {})
 
 
 def test_random_shows_the_flattering_number() -> None:
     world = marked(official())
     wanted = params(method="random")
-    parts = split(world, wanted, {})
+    parts = partition(world, wanted, {})
     assert report_of(world, parts, wanted)["leak"]["after"]["valid"]["same_group"] > 0.5
 
 
@@ -376,16 +383,16 @@ def test_a_pattern_finds_the_original_in_a_name() -> None:
     assert "sample_id=img7" in groups.keys
     whole = origins_of(table(rows), "sample_id", "img[0-9]+")
     assert whole[1].values[0] == "img0"
-    with pytest.raises(PipelineError, match="group_pattern 'x_y' finds nothing in any sample_id"):
+    with pytest.raises(PipelineError, match="group_pattern 'x_y' matches no value of sample_id"):
         origins_of(table(rows), None, "x_y")
-    with pytest.raises(PipelineError, match=r"group_column is 'colour'; columns: sample_id"):
+    with pytest.raises(PipelineError, match=r"unknown group_column 'colour'; columns: sample_id"):
         origins_of(table(rows), "colour", None)
 
 
 def test_folds_are_whole_groups_stratified_and_outside_test() -> None:
     rows = [sample(number, "ab"[number % 2], group=f"w{number // 4}") for number in range(400)]
     world = marked(rows)
-    parts = split(world, params(folds=5), {})
+    parts = partition(world, params(folds=5), {})
     assert parts.fold is not None
     of_group: dict[str, set[int]] = defaultdict(set)
     of_class: Counter[tuple[str, int]] = Counter()
@@ -398,16 +405,16 @@ def test_folds_are_whole_groups_stratified_and_outside_test() -> None:
     assert len(of_class) == 10
     assert max(of_class.values()) - min(of_class.values()) <= 8
     order = np.random.default_rng(0).permutation(400)
-    again = split(marked([rows[n] for n in order]), params(folds=5), {})
+    again = partition(marked([rows[n] for n in order]), params(folds=5), {})
     assert again.fold == [parts.fold[n] for n in order]
-    with pytest.raises(PipelineError, match="class a has 3 groups for 5 folds"):
-        split(marked([sample(n) for n in range(3)]), params(folds=5, valid=0.2, test=0), {})
+    with pytest.raises(PipelineError, match="class a has 3 groups and needs 5, one for each fold"):
+        partition(marked([sample(n) for n in range(3)]), params(folds=5, valid=0.2, test=0), {})
 
 
 def test_decisions_of_people_are_applied() -> None:
     rows = [sample(number) for number in range(30)] + [sample(n, "b") for n in range(50, 60)]
     said = {content(0): Verdict(label="b"), content(1): Verdict(action="delete")}
-    parts = split(marked(rows), params(), said)
+    parts = partition(marked(rows), params(), said)
     assert parts.label[0] == "b"
     assert (parts.part[1], parts.reason[1]) == ("out", "deleted")
     assert report_of(marked(rows), parts, params())["out"] == {"deleted": 1}
@@ -416,17 +423,21 @@ def test_decisions_of_people_are_applied() -> None:
 def test_decisions_about_valid_and_test_are_counted_apart() -> None:
     rows = [sample(number, "ab"[number % 2]) for number in range(40)]
     world = marked(rows)
-    undecided = without_decisions(world, params())
-    assert undecided == split(world, params(), {}).part
+    undecided = parts_without_decisions(world, params())
+    assert undecided == partition(world, params(), {}).part
     by_part = {name: undecided.index(name) for name in ("train", "valid", "test")}
     gone = Verdict(action="delete")
     said = {content(row): gone for row in by_part.values()} | {content("elsewhere"): gone}
-    parts = split(world, params(), said)
+    parts = partition(world, params(), said)
     assert [parts.part[row] for row in by_part.values()] == ["out"] * 3
-    assert touching(said, world, parts.part, undecided) == {"train": 1, "valid": 1, "test": 1}
-    assert touching(said, world, parts.part, None) == {"train": 0, "valid": 0, "test": 0}
+    assert decisions_by_part(said, world, parts.part, undecided) == {
+        "train": 1,
+        "valid": 1,
+        "test": 1,
+    }
+    assert decisions_by_part(said, world, parts.part, None) == {"train": 0, "valid": 0, "test": 0}
     lost = marked([sample(n) for n in range(9)] + [sample(1, "b", content_id=content(1))])
-    assert without_decisions(lost, params()) is None, "b is in a label conflict, and alone"
+    assert parts_without_decisions(lost, params()) is None, "b is in a label conflict, and alone"
 
 
 def test_a_hundred_thousand_samples_are_quick() -> None:
@@ -437,7 +448,7 @@ def test_a_hundred_thousand_samples_are_quick() -> None:
     hashes = {row["content_id"]: int(random.integers(0, 2**63)) for row in rows}
     world = marked(rows, hashes)
     started = time.process_time()
-    report_of(world, split(world, params(), {}), params())
+    report_of(world, partition(world, params(), {}), params())
     assert time.process_time() - started < 20
 
 
@@ -543,10 +554,10 @@ def test_a_picture_that_joins_two_old_groups_is_said(project: Callable[..., Path
     is_ = {name: row["part"] for name, row in rows_of("birds").items()}
     assert sum(was[name] != is_[name] for name in was) == 1
     assert read_json(dataset_folder("birds") / "reports/split.json")["moved_by_newest"] == 1
-    assert "birds: the newest pictures moved others to another part: 1" in said
+    assert "birds: new images moved 1 earlier images to another part" in said
     (dataset_folder("birds") / "arrivals.parquet").write_bytes(b"PAR1")
     found = CliRunner().invoke(stage.main, ["birds"])
-    assert found.exit_code == 1 and "arrivals.parquet: not a table of arrivals" in found.output
+    assert found.exit_code == 1 and "arrivals.parquet: file is damaged" in found.output
 
 
 def test_what_is_missing_or_foreign_is_named(project: Callable[..., Path]) -> None:
@@ -563,23 +574,25 @@ def test_what_is_missing_or_foreign_is_named(project: Callable[..., Path]) -> No
         assert re.search(says, result.output), result.output
         assert result.output.count("\n") == 1
 
-    fails(stage.main, "birds/samples.parquet: no such file")
+    fails(stage.main, "unknown dataset 'birds'; this project has: dances, tamil")
+    (dataset_folder("birds")).mkdir()
+    fails(stage.main, "birds/samples.parquet: file not found; run `dvc repro`, or `dvc pull`")
     rows = [sample(n, "ab"[n % 2]) for n in range(40)]
     write("birds", rows)
-    fails(stage.main, "birds/dedupe.parquet: no such file; run `dvc repro dedupe@birds`")
+    fails(stage.main, "birds/dedupe.parquet: file not found; run `dvc repro dedupe@birds`")
     run(dedupe.main, "birds")
     decisions = dataset_folder("birds") / "decisions.csv"
     append_decisions(decisions, [Decision(now(), content(0), "relabel", "c")])
-    fails(stage.main, "is relabelled 'c'; classes: a, b")
+    fails(stage.main, "has the unknown label 'c'; classes: a, b")
     decisions.write_text("nonsense\n")
     fails(stage.main, "decisions.csv:1: expected the header")
     decisions.unlink()
     write("birds", rows[1:])
-    fails(stage.main, "dedupe.parquet: of other samples; run dedupe again")
+    fails(stage.main, "dedupe.parquet: file is damaged.*its samples are not")
     (dataset_folder("birds") / "dedupe.parquet").write_bytes(b"PAR1 nonsense")
-    fails(stage.main, "dedupe.parquet: not a table of dedupe")
+    fails(stage.main, "dedupe.parquet: file is damaged or was written by another version")
     result = CliRunner().invoke(stage.main, ["fish"])
-    assert "split.fish is missing; split has: " in result.output
+    assert "unknown dataset 'fish'; this project has: birds, dances, tamil" in result.output
 
 
 def test_split_is_a_module_that_dvc_can_run(project: Callable[..., Path]) -> None:
