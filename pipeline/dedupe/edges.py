@@ -1,4 +1,7 @@
-"""Find pairs of contents that may be the same image."""
+"""Find edges: pairs of contents that may be the same image.
+
+`pipeline.dataset.pairs_table.KINDS` describes each kind of edge.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import numpy as np
 from pipeline.dataset.pairs_table import Edges, Pairs, each_once
 from pipeline.dedupe.hamming import U64, expand, near_values
 
-# Where two hashes make more pairs than this, they are written as stars: hundreds of pictures on
-# one hash are a fault of the crawl, and not tens of thousands of things to look at.
+# Two hashes that make more pairs than this are stored as stars: hundreds of images with one hash
+# are a fault of the crawl, and nobody can review tens of thousands of pairs.
 PAIRS_OF_TWO_HASHES = 10_000
-SEGMENT_BITS = 16  # a quarter: what imagehash calls the same region
-SEGMENTS_ALIKE = 2  # one region alike is a plain sky or a dark stage
+REGION_BITS = 16  # a quarter of the bits: two regions within it match, as in imagehash
+MATCHING_REGIONS = 2  # a single match is often a plain sky or a dark stage
 
 
 def edges_of(
@@ -23,11 +26,14 @@ def edges_of(
     mirror_within: int,
     search: Callable[[U64, int], Pairs] = near_values,
 ) -> Edges:
-    """Return the pairs of m contents whose hashes (m,) differ in at most `within` bits.
+    """Return the near edges and the mirror edges of m contents.
 
-    Mirror images are looked for up to `mirror_within`, which is best tighter: of the pairs of 11
-    and 12 bits on real photos none was one, and a person has enough to look at. `search` finds
-    what `pairs.near_values` does, here or on a cluster.
+    `upright` (m,) are the hashes of the contents; `mirrored` (m,) are those of their mirror images,
+    or None to find no mirror edges. Near edges have a distance of at most `within` bits, mirror
+    edges of at most `mirror_within`. The second bound should be tighter: of the mirror pairs at 11
+    and 12 bits on real photos, none was correct. A pair that is near is no mirror edge.
+
+    `search` returns what `hamming.near_values` does, on this machine or on workers.
     """
     m = upright.size
     both = [upright] if mirrored is None else [upright, mirrored]
@@ -41,34 +47,34 @@ def edges_of(
 
 
 def crop_edges(segments: Sequence[Sequence[int]]) -> Pairs:
-    """Return the pairs of contents that have two regions or more alike; their distance is -1.
+    """Return the pairs of contents with two or more matching regions; their distance is -1.
 
-    `segments` are the hashes of each content's regions. For a person's eye and no more: of the 25
-    pairs found among 333 real photos, seven were of one photo or one sitting.
+    `segments` are the hashes of the regions of each content. Each content of a pair must have two
+    different regions that match one of the other's. The pairs are for review only: of the 25 found
+    among 333 real photos, seven were of one photo or of one session.
     """
     owner = np.repeat(np.arange(len(segments)), [len(hashes) for hashes in segments])
     values, inverse = np.unique(
         np.array([value for hashes in segments for value in hashes], np.uint64), return_inverse=True
     )
-    found = expand(near_values(values, SEGMENT_BITS), inverse, most=PAIRS_OF_TWO_HASHES)
+    found = expand(near_values(values, REGION_BITS), inverse, most=PAIRS_OF_TWO_HASHES)
     one, other = owner[found.a], owner[found.b]
-    is_apart = one != other
-    # of two contents, the regions of each that are like one of the other's
-    rows = np.stack([one, other, inverse[found.a], inverse[found.b]])[:, is_apart]
-    swap = rows[0] > rows[1]
-    rows[:, swap] = rows[:, swap][[1, 0, 3, 2]]
-    alike = []
+    # One column for each match: the two contents, the region of the first, that of the second.
+    matches = np.stack([one, other, inverse[found.a], inverse[found.b]])[:, one != other]
+    swap = matches[0] > matches[1]
+    matches[:, swap] = matches[:, swap][[1, 0, 3, 2]]
+    enough = []  # for each side, the pairs of contents of which it has enough matching regions
     for region in (2, 3):
-        regions = np.unique(rows[[0, 1, region]], axis=1)
+        regions = np.unique(matches[[0, 1, region]], axis=1)
         pairs, count = np.unique(regions[:2], axis=1, return_counts=True)
-        alike.append(pairs[:, count >= SEGMENTS_ALIKE])
-    keys = [(pairs[0].astype(np.int64) << 32) | pairs[1] for pairs in alike]
+        enough.append(pairs[:, count >= MATCHING_REGIONS])
+    keys = [(pairs[0].astype(np.int64) << 32) | pairs[1] for pairs in enough]
     both = np.intersect1d(*keys)
     a, b = both >> 32, both & 0xFFFF_FFFF
     return Pairs(a, b, np.full(a.size, -1, np.int32))
 
 
 def without(pairs: Pairs, others: Pairs) -> Pairs:
-    """Return the pairs that are not among `others`."""
+    """Return the pairs that are not among `others`, whatever their distance."""
     keys, other_keys = ((each.a << 32) | each.b for each in (pairs, others))
     return pairs.where(~np.isin(keys, other_keys))

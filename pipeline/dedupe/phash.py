@@ -1,4 +1,4 @@
-"""Perceptual hashes: the same for one picture, whatever its size and how well it is compressed."""
+"""Perceptual hashes: nearly equal for one image in any size and at any compression."""
 
 from __future__ import annotations
 
@@ -11,42 +11,49 @@ from pipeline.images.normalise import flatten
 
 Frequencies = NDArray[np.float64]
 
-SIDE = 8  # frequencies each way: 64 bits
-POLICY = "phash-64 draft-128 gap-2"  # what the bits depend on beside the decoder
-_MIRRORED = np.where(np.arange(SIDE) % 2, -1.0, 1.0)  # odd waves across change their sign
+SIDE = 8  # frequencies along each axis: 64 bits
+POLICY = "phash-64 draft-128 gap-2"  # with the version of the decoder, it determines the bits
+_MIRRORED = np.where(np.arange(SIDE) % 2, -1.0, 1.0)  # a mirror image negates odd waves across
 
 
 def phash(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
-    """Return the 64-bit perceptual hash of a picture as an unsigned integer.
+    """Return the 64-bit perceptual hash of an encoded image as an unsigned integer.
 
-    imagehash.phash of the JPEG decoder's own reduction to 128 pixels or more, which averages bring
-    near 64: about half the time of a full decode, and at most 4 bits apart from it. Equal bytes
-    give equal hashes with one version of Pillow only. Raises Rejected like `images.verify`.
+    Each bit says whether one of the lowest 8 x 8 frequencies of the brightness is above their
+    median. Source: `phash` of the package imagehash. To save half the time, a JPEG is decoded at
+    the smallest scale of 128 pixels or more; the hash is at most 4 bits from that of a full decode.
+
+    Equal bytes have equal hashes only with one version of Pillow. Raises Rejected if the image
+    cannot be decoded or has more than `max_pixels` pixels.
     """
     return _bits(_lowest(data, max_pixels))
 
 
 def phash_both(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return the `phash` of a picture and of its mirror image, at the price of one."""
+    """Return the `phash` of an encoded image and of its mirror image, in the time of one.
+
+    Raises Rejected like `phash`.
+    """
     low = _lowest(data, max_pixels)
     return _bits(low), _bits(low * _MIRRORED)
 
 
 def _lowest(data: bytes, max_pixels: int) -> Frequencies:
-    """Return the lowest frequencies (8, 8) of a picture's brightness."""
+    """Return the lowest frequencies (SIDE, SIDE) of an image's brightness: down, across."""
     from scipy.fft import dct
 
     with open_checked(data, 1, max_pixels) as (image, info):
         image.draft("L", (128, 128))
         plain = load(image) if image.mode in ("L", "RGB") else flatten(load(image), info, [])
-    # Lanczos from 250 pixels takes as long as the decode; from 64 to 128 it sees as much.
+    # Lanczos from 250 pixels would take as long as the decode. Averages first reduce the image to
+    # 64 to 127 pixels (reducing_gap), which is as accurate.
     small = plain.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2.0)
     down = dct(np.asarray(small), axis=0)[:SIDE]
     return np.asarray(dct(down, axis=1)[:, :SIDE])
 
 
 def _bits(low: Frequencies) -> int:
-    """Return a bit a frequency, row by row: whether it is above their median."""
+    """Return a bit for each frequency, row by row: whether it is above their median."""
     ordered = np.sort(low, axis=None)
     median = (ordered[low.size // 2 - 1] + ordered[low.size // 2]) / 2
     return int.from_bytes(np.packbits(low > median).tobytes(), "big")
