@@ -1,4 +1,4 @@
-"""Fetching: archives that are what they were, whatever happens on the way."""
+"""The stage fetch: archives are downloaded once, verified, resumed and never swapped."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-def test_archives_come_once_and_are_verified_ever_after(
+def test_archives_are_downloaded_once_and_verified_on_every_run(
     fetching: Callable[..., Path], server: Server, pinned: bool
 ) -> None:
     root = fetching(pinned)
@@ -104,7 +104,7 @@ def test_archives_come_once_and_are_verified_ever_after(
     before = (folder / "known.json").read_bytes(), server.hits.total()
     again = fetch()
     assert again.exit_code == 0
-    assert again.output.count("here and verified") == 2
+    assert again.output.count(": verified, ") == 2
     assert ((folder / "known.json").read_bytes(), server.hits.total()) == before
 
 
@@ -119,14 +119,14 @@ def test_a_later_change_of_an_unpinned_archive_is_refused(
     result = fetch()
     assert result.exit_code == 1
     assert f"its sha256 is {sha256(CHANGED)}, expected {sha256(TRAIN)}" in result.output
-    assert "give the new one in params.yaml" in result.output
+    assert "set its new sha256 in params.yaml" in result.output
     assert not (root / "data/tamil/archives/online-train.tar.gz").exists()
     bad = root / f"data/tamil/incoming/online-train.tar.gz.bad-{sha256(CHANGED)[:12]}"
     assert bad.read_bytes() == CHANGED
     assert report(root)["online-train"]["sha256"] == sha256(TRAIN)
 
 
-def test_a_new_address_is_a_new_archive(fetching: Callable[..., Path], server: Server) -> None:
+def test_a_new_url_is_a_new_archive(fetching: Callable[..., Path], server: Server) -> None:
     root = fetching()
     assert fetch().exit_code == 0
     edit(root, "train", url=server.serve("/train-2.tar.gz", CHANGED))
@@ -135,7 +135,7 @@ def test_a_new_address_is_a_new_archive(fetching: Callable[..., Path], server: S
     assert known(root)["online-train"]["sha256"] == sha256(CHANGED)
 
 
-def test_an_archive_that_was_damaged_here_is_put_aside_and_fetched_again(
+def test_a_damaged_file_is_moved_aside_and_downloaded_again(
     fetching: Callable[..., Path], server: Server
 ) -> None:
     root = fetching()
@@ -144,29 +144,36 @@ def test_an_archive_that_was_damaged_here_is_put_aside_and_fetched_again(
     path.write_bytes(TRAIN[:-5])
     result = fetch()
     assert result.exit_code == 0
-    assert "the one here is another" in result.output
+    aside = f"online-train.tar.gz.bad-{sha256(TRAIN[:-5])[:12]}"
+    line = f"online-train: the file has sha256 {sha256(TRAIN[:-5])}, expected {sha256(TRAIN)}; "
+    assert f"{line}moved to data/tamil/incoming/{aside}, downloading again\n" in result.output
     assert path.read_bytes() == TRAIN
-    assert files(root / "data/tamil/incoming") == [
-        f"online-train.tar.gz.bad-{sha256(TRAIN[:-5])[:12]}"
-    ]
+    assert files(root / "data/tamil/incoming") == [aside]
     assert server.hits == {"/train.tar.gz": 2, "/test.tar.gz": 1}
 
 
-def test_two_records_that_disagree_say_so(fetching: Callable[..., Path]) -> None:
+def test_two_records_that_differ_are_an_error(fetching: Callable[..., Path]) -> None:
     root = fetching()
     assert fetch().exit_code == 0
     path = root / "data/tamil/reports/fetch.json"
     path.write_text(path.read_text().replace(sha256(TRAIN), "0" * 64))
     result = fetch()
     assert result.exit_code == 1
-    assert "online-train: its report in git and the file beside the archives" in result.output
-    assert "dvc checkout" in result.output
+    assert (
+        "online-train: the report and the file beside the archives record different sha256"
+        in result.output
+    )
+    recorded = ", ".join(sorted((sha256(TRAIN), "0" * 64)))
+    assert f"({recorded}); run `dvc checkout`, or set sha256 in params.yaml" in result.output
     path.write_text("[1]")
     result = fetch()
-    assert (result.exit_code, "fetch.json: not what fetch writes" in result.output) == (1, True)
+    assert (result.exit_code, "fetch.json: expected what fetch wrote: " in result.output) == (
+        1,
+        True,
+    )
 
 
-def test_a_page_is_not_recorded_as_an_archive(
+def test_an_html_page_is_not_recorded_as_an_archive(
     fetching: Callable[..., Path], server: Server
 ) -> None:
     root = fetching()
@@ -179,7 +186,7 @@ def test_a_page_is_not_recorded_as_an_archive(
     assert known(root)["online-train"]["sha256"] == sha256(TRAIN)
 
 
-def test_one_that_is_cut_by_a_server_that_tells_no_length_is_not_recorded(
+def test_a_cut_archive_without_a_content_length_is_not_recorded(
     fetching: Callable[..., Path], server: Server
 ) -> None:
     def cut(exchange: Exchange) -> None:
@@ -195,7 +202,7 @@ def test_one_that_is_cut_by_a_server_that_tells_no_length_is_not_recorded(
     assert "Compressed file ended before" in result.output
 
 
-def test_an_archive_put_there_by_hand_is_taken(
+def test_an_archive_that_you_put_there_is_verified(
     fetching: Callable[..., Path], server: Server
 ) -> None:
     root = fetching(pinned=True)
@@ -219,7 +226,7 @@ def test_local_archives_and_mirrors(fetching: Callable[..., Path], server: Serve
     assert (root / "data/tamil/archives/online-train.tar.gz").read_bytes() == TRAIN
 
 
-def test_a_hostile_archive_is_fetched_and_does_nothing(
+def test_a_hostile_archive_writes_nothing_outside(
     fetching: Callable[..., Path], server: Server, tmp_path: Path
 ) -> None:
     root = fetching()
@@ -235,13 +242,13 @@ def test_a_hostile_archive_is_fetched_and_does_nothing(
     assert all(path.startswith(inside) for path in new)
 
 
-def test_unknown_dataset_and_nowhere_to_be_had(
+def test_an_unknown_dataset_and_a_refused_download(
     fetching: Callable[..., Path], server: Server
 ) -> None:
     fetching()
     result = CliRunner().invoke(main, ["sanskrit"])
     assert (result.exit_code, result.output.strip()) == (
-        1, "error: params.yaml: fetch.sanskrit is missing; fetch has: tamil",
+        1, "error: unknown dataset 'sanskrit'; this project has: dances, tamil",
     )  # fmt: skip
     server.answers["/train.tar.gz"] = status(403)
     result = fetch()
@@ -292,11 +299,8 @@ def test_a_killed_download_is_resumed(
     assert "Traceback" not in errors
     held = part.stat().st_size
     assert 500_000 < held < len(big)
-    assert (
-        files(root / "data/tamil/archives") == []
-        if (root / "data/tamil/archives").exists()
-        else True
-    )
+    archives = root / "data/tamil/archives"
+    assert not archives.exists() or files(archives) == []
     server.answers["/train.tar.gz"] = ranged(big, '"one"')
     assert fetch().exit_code == 0
     assert (root / "data/tamil/archives/online-train.tar.gz").read_bytes() == big
@@ -305,7 +309,7 @@ def test_a_killed_download_is_resumed(
     assert files(root / "data/tamil/incoming") == []
 
 
-def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(
+def test_a_write_that_fails_is_one_line_and_loses_nothing(
     fetching: Callable[..., Path], server: Server
 ) -> None:
     big = gzip.compress(entry("a", RNG.randbytes(3_000_000)) + bytes(1024), 1)
@@ -327,7 +331,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(
     assert (root / "data/tamil/archives/online-train.tar.gz").read_bytes() == big
 
 
-def test_a_disk_that_is_full_keeps_what_came_for_when_there_is_room(
+def test_a_full_disk_keeps_the_first_bytes_for_the_next_run(
     fetching: Callable[..., Path], server: Server, small_disk: Callable[[Path, str], None]
 ) -> None:
     big = gzip.compress(entry("a", RNG.randbytes(3_000_000)) + bytes(1024), 1)
@@ -346,7 +350,7 @@ def test_a_disk_that_is_full_keeps_what_came_for_when_there_is_room(
     assert (root / "data/tamil/archives/online-train.tar.gz").read_bytes() == big
 
 
-def test_a_folder_that_cannot_be_written_is_one_line_and_no_request(
+def test_a_read_only_folder_is_one_line_and_no_request(
     fetching: Callable[..., Path], server: Server, small_disk: Callable[[Path, str], None]
 ) -> None:
     root = fetching()
@@ -357,7 +361,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_no_request(
     assert not server.requests
 
 
-def test_an_archive_may_not_be_larger_than_params_say(
+def test_an_archive_larger_than_max_bytes_is_refused(
     fetching: Callable[..., Path], server: Server
 ) -> None:
     root = fetching(max_bytes=len(TRAIN) - 1)
