@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.crawl import stage
 from pipeline.dataset.ledger import TRANSIENT
-from tests.crawling import RunCrawl, World, photo
+from tests.conftest import ROOT
+from tests.crawling import RunCrawl, World, crawl_params, photo
 from tests.loopback import Answer, Exchange, drip, hang, in_turn, redirect, reset, status
 from tests.tables import encoded, png
 
@@ -282,3 +288,35 @@ def test_an_exception_in_a_thread_ends_the_crawl_at_once(
     with pytest.raises(AssertionError, match="kathak: 0 images stored, 20 wanted"):
         run()  # its own check fails: the exception is not a clean exit
     assert threading.active_count() < 20
+
+
+# ---- memory
+
+MEASURE = """
+from pathlib import Path
+from pipeline.crawl.stage import main
+main(["kathak"], standalone_mode=False)
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+
+
+@pytest.mark.slow
+def test_64_threads_hold_few_images_in_memory(project: Callable[..., Path], world: World) -> None:
+    """A crawl of 40 images of 4 MB peaks at 140 MB; with all in memory, at 400 MB."""
+    noise = np.random.default_rng(8).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "PNG", compress_level=1)
+    # other bytes after the end of the image, so that each file has another sha256
+    urls = [world.web.serve(f"/img/{number}.png", data + b"%d" % number) for number in range(40)]
+    world.urls["*"] = urls
+    limits = {"max_images": 40, "threads": 64, "per_host": 64, "timeout_s": 60.0}
+    folder = project(**crawl_params(world, limits))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(list((folder / "data/dances/crawl/kathak/images").iterdir())) == 40
+    assert int(done.stdout.split()[-1]) < 170_000  # kB
