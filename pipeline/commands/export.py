@@ -65,6 +65,19 @@ def main(dataset: str, target: Path) -> None:
             raise not_installed(name, "onnx")
     network, card = load_model(model_folder(dataset))
     pixels = examples(dataset, card)
+    difference = write_checked(target, network, card, pixels)
+    megabytes = target.stat().st_size / 1e6
+    click.echo(
+        f"{target}: {megabytes:.0f} MB, {len(card.classes)} classes; its probabilities differ from "
+        f"torch's by at most {difference:.1g} on {len(pixels)} images"
+    )
+
+
+def write_checked(target: Path, network: nn.Module, card: Card, pixels: Pixels) -> float:
+    """Write the network as ONNX; return its largest difference from torch on `pixels`.
+
+    Raises PipelineError and writes nothing if the difference is over TOLERANCE.
+    """
     ours = softmax(predict_logits(network, pixels, card, torch.device("cpu")), card.temperature)
     with replacing(target) as temporary:
         write_onnx(temporary, network, card)
@@ -74,11 +87,7 @@ def main(dataset: str, target: Path) -> None:
                 f"{target}: not written; its probabilities differ from torch's by "
                 f"{difference:.2g}, allowed: {TOLERANCE:g}"
             )
-    megabytes = target.stat().st_size / 1e6
-    click.echo(
-        f"{target}: {megabytes:.0f} MB, {len(card.classes)} classes; its probabilities differ from "
-        f"torch's by at most {difference:.1g} on {len(pixels)} images"
-    )
+    return difference
 
 
 def examples(dataset: str, card: Card) -> Pixels:
@@ -107,7 +116,7 @@ def write_onnx(path: Path, network: nn.Module, card: Card) -> None:
             path,
             input_names=["pictures"],
             output_names=["probabilities"],
-            dynamic_shapes={"pictures": {0: torch.export.Dim("count")}},
+            dynamic_shapes={"images": {0: torch.export.Dim("count")}},
             dynamo=True,
             external_data=False,
             verbose=False,

@@ -86,7 +86,7 @@ def trained(report: Report) -> Facts:
             yield (
                 name.replace("_", " "),
                 f"valid: accuracy {stage['accuracy']:.1%}, balanced accuracy "
-                f"{stage['class_averaged_accuracy']:.1%} "
+                f"{stage['balanced_accuracy']:.1%} "
                 f"(layers: {stage['layers']}; {stage['epochs']} epochs)",
             )
 
@@ -100,7 +100,7 @@ def evaluated(report: Report) -> Facts:
             yield (
                 name,
                 f"accuracy {part['accuracy']:.1%} on {part['count']} samples (95% CI {interval}), "
-                f"balanced accuracy {part['class_averaged_accuracy']:.1%}, "
+                f"balanced accuracy {part['balanced_accuracy']:.1%}, "
                 f"top-3 accuracy {part['top_3']:.1%}; chance {1 / report['classes']:.1%}",
             )
 

@@ -1,7 +1,8 @@
-"""Suspects: what is wrong is found first, whatever the order, and a killed run goes on."""
+"""`kalai suspects` ranks planted wrong labels first, in any order of rows, and resumes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
@@ -22,7 +23,6 @@ from pipeline.core.params import Split
 from pipeline.dataset.split_table import HEADER, Part, read_parts
 from pipeline.dataset.suspects_table import SCHEMA
 from tests.tables import picture, write
-from tests.train.test_stage import TINY
 
 Project = Callable[..., Path]
 
@@ -33,7 +33,7 @@ def one_thread() -> None:
 
 
 def softened(labels: np.ndarray, classes: int, seed: int, strength: float = 3.0) -> np.ndarray:
-    """Return what a fair model says of samples that are what `labels` says."""
+    """Return the probabilities of a model that tends to agree with `labels`."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(labels.size, classes))
     logits[np.arange(labels.size), labels] += strength
@@ -55,7 +55,7 @@ def test_planted_wrong_labels_are_found_first(classes: int, each: int, seed: int
 
 
 @given(st.integers(2, 6), st.integers(1, 60), st.integers(0, 2**32 - 1))
-def test_a_row_says_what_the_probabilities_say(classes: int, count: int, seed: int) -> None:
+def test_a_row_holds_the_probabilities(classes: int, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
     probabilities = softened(rng.integers(0, classes, count), classes, seed)
@@ -75,14 +75,14 @@ def test_a_row_says_what_the_probabilities_say(classes: int, count: int, seed: i
 
 
 @given(st.integers(2, 6), st.integers(1, 60), st.integers(0, 2**32 - 1))
-def test_labels_that_the_model_agrees_with_are_no_suspects(
+def test_labels_that_the_model_agrees_with_are_not_suspects(
     classes: int, count: int, seed: int
 ) -> None:
     probabilities = softened(np.random.default_rng(seed).integers(0, classes, count), classes, seed)
     assert suspects(probabilities, probabilities.argmax(1)) == []
 
 
-def test_each_class_is_held_to_its_own_threshold() -> None:
+def test_each_class_has_its_own_threshold() -> None:
     easy, hard = [0.95, 0.05], [0.45, 0.55]
     labels = np.array([0] * 9 + [1] * 9 + [0, 1])
     probabilities = np.array([easy] * 9 + [hard] * 9 + [[0.4, 0.6], [0.6, 0.4]])
@@ -95,7 +95,7 @@ def test_a_class_without_a_sample_is_never_suggested() -> None:
     assert {each.suggested for each in suspects(probabilities, np.array([0, 1]))} == {0, 1}
 
 
-def test_folds_keep_groups_and_the_rows_order_is_nothing() -> None:
+def test_folds_keep_groups_and_do_not_depend_on_the_order_of_rows() -> None:
     rows = [(f"{n:03}", f"id{n}", "ab"[n % 2], f"g{n % 15}") for n in range(60)]
     part = Part(*map(list, zip(*rows, strict=True)))
     shuffled = [rows[n] for n in np.random.default_rng(8).permutation(60)]
@@ -105,16 +105,20 @@ def test_folds_keep_groups_and_the_rows_order_is_nothing() -> None:
     assert len(set(zip(part.groups, fold, strict=True))) == 15
 
 
-RECIPE = TINY | {
+RECIPE: dict[str, Any] = {
     "size": 16,
-    "batch_size": 8,
+    "batch_size": 16,
+    "frozen_epochs": 1,
     "unfrozen_epochs": 4,
+    "lr_find_steps": 0,
+    "checkpoint_s": 0,
+    "device": "cpu",
     "precision": "fp32",
 }
 
 
 def make_world(project: Project, **changes: Any) -> tuple[Path, dict[str, str]]:
-    """Write night and day, a few of each under the other's name; return the folder, and these."""
+    """Write dark and light images, a few with the wrong label; return the folder and those few."""
     split = {"method": "group", "valid": 0.2, "test": 0.2}
     root = project(**{"train.sky": RECIPE | changes, "split.sky": split})
     samples, rows, planted = [], [], {}
@@ -139,7 +143,8 @@ def run(*options: str) -> Result:
     return CliRunner().invoke(main, ["sky", "--folds", "2", *options])
 
 
-def test_planted_labels_of_a_drawn_world_come_first_and_a_stopped_run_goes_on(
+@pytest.mark.slow
+def test_planted_labels_of_drawn_images_rank_first_and_a_stopped_run_resumes(
     project: Project,
 ) -> None:
     folder, planted = make_world(project)
@@ -166,14 +171,15 @@ def test_planted_labels_of_a_drawn_world_come_first_and_a_stopped_run_goes_on(
     kept = sorted((folder / "cache" / "folds").iterdir())
     assert len(kept) == 2 and not list((folder / "cache").glob("fold-*"))
     (folder / "suspects.parquet").unlink()
-    kept[0].unlink()  # as if it had been stopped before
+    kept[0].unlink()  # as if the first run had been stopped in this fold
     again = run()
-    assert again.stderr.count("done before") == 1 and again.stderr.count("epoch 1:") == 1
+    assert again.stderr.count("(cached)") == 1 and again.stderr.count("epoch 1:") == 1
     assert pq.read_table(folder / "suspects.parquet").equals(table)
     assert sorted((folder / "cache" / "folds").iterdir()) == kept
 
 
-def test_the_test_part_is_looked_at_when_it_is_asked_for_and_another_recipe_is_another_run(
+@pytest.mark.slow
+def test_the_test_set_is_included_on_request_and_other_params_are_another_run(
     project: Project,
 ) -> None:
     folder, _ = make_world(project, frozen_epochs=0, lr_find_steps=9, scratch_lr="auto")
@@ -182,7 +188,8 @@ def test_the_test_part_is_looked_at_when_it_is_asked_for_and_another_recipe_is_a
     (folds / "of-another-run.npy").write_bytes(b"")
     result = run("--epochs", "1", "--size", "16", "--with-test")
     assert result.exit_code == 0, result.output
-    assert "of 160;" in result.stdout and result.stderr.count("epoch 1:") == 2
+    assert re.search(r"\d+ suspects in 160 images \(out-of-fold accuracy \d", result.stdout)
+    assert result.stderr.count("epoch 1:") == 2
     assert "epoch 2" not in result.stderr
     assert "of-another-run.npy" not in {path.name for path in folds.iterdir()}
 
@@ -190,13 +197,14 @@ def test_the_test_part_is_looked_at_when_it_is_asked_for_and_another_recipe_is_a
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--folds", "99"), "error: split: class day has 39 groups for 99 folds"),
-        (("--size", "20"), "error: suspects: margin 10 on both sides leaves nothing"),
+        (
+            ("--folds", "99"),
+            "error: split: class day has 39 groups and needs 99, one for each fold",
+        ),
+        (("--size", "20"), "error: suspects: margin 10 leaves no pixel of size 20"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    project: Project, options: tuple[str, ...], said: str
-) -> None:
+def test_an_error_is_one_line(project: Project, options: tuple[str, ...], said: str) -> None:
     make_world(project, margin=10, size=32)
     result = run(*options)
     assert result.exit_code == 1 and result.stderr.startswith(said), result.output
