@@ -26,7 +26,8 @@ from pipeline.dataset.columns import (
     WIDTH,
 )
 from pipeline.dataset.rejected import RejectedRow
-from pipeline.images.normalise import EXTENSIONS, MAX_PIXELS, Normalised, content_id, normalise
+from pipeline.images.decode import EXTENSIONS, MAX_PIXELS
+from pipeline.images.normalise import Normalised, content_id, normalise
 
 
 @dataclass(frozen=True)

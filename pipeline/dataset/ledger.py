@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline.core.errors import PipelineError
-from pipeline.images.normalise import EXTENSIONS
+from pipeline.images.decode import EXTENSIONS
 
 # reasons that may be temporary: a later run tries the URL again
 TRANSIENT = frozenset(

@@ -1,1 +1,1 @@
-"""From bytes of unknown origin to a verified, normalised image."""
+"""Decode, verify and normalise images of unknown origin."""

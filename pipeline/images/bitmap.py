@@ -1,4 +1,4 @@
-"""Bi-level pictures: packed bits in memory, and the files they are stored as."""
+"""Bi-level images: packed bits in memory, and their encoding as PNG and TIFF."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 @dataclass(slots=True, eq=False)
 class Bitmap:
-    """A bi-level picture: (height, ceil(width / 8)) bytes, eight pixels a byte, left one highest.
+    """A bi-level image as (height, ceil(width / 8)) bytes of eight pixels, the leftmost highest.
 
-    White is 1, ink is 0, and a row is filled up with white.
+    White is 1 and ink is 0. The last byte of a row is padded with white.
     """
 
     width: int
@@ -23,12 +23,12 @@ class Bitmap:
 
     @property
     def height(self) -> int:
-        """Rows of pixels."""
+        """The number of rows of pixels."""
         return len(self.rows)
 
     @classmethod
     def of(cls, is_white: npt.NDArray[np.bool_]) -> Bitmap:
-        """Pack (height, width) booleans."""
+        """Return a bitmap of (height, width) booleans."""
         rows = np.packbits(is_white, axis=1)
         if is_white.shape[1] % 8:
             rows[:, -1] |= 255 >> is_white.shape[1] % 8
@@ -36,27 +36,26 @@ class Bitmap:
 
     @property
     def is_white(self) -> npt.NDArray[np.bool_]:
-        """(height, width) booleans."""
+        """The pixels as (height, width) booleans."""
         return np.unpackbits(self.rows, axis=1)[:, : self.width].astype(np.bool_)
 
     @property
     def has_ink(self) -> bool:
-        """Whether any pixel is ink."""
+        """True if any pixel is ink."""
         return bool((self.rows != 255).any())
 
     @property
     def content_id(self) -> str:
-        """The sha256 of size and bits: equal for equal pictures, whatever wrote their files."""
+        """The sha256 of size and pixels, which does not depend on the encoding of a file."""
         size = f"{self.width}x{self.height}\n".encode()
         return hashlib.sha256(size + self.rows.tobytes()).hexdigest()
 
     @property
     def png(self) -> bytes:
-        """A bi-level PNG whose data is stored, not deflated (RFC 2083, RFC 1950).
+        """A bi-level PNG whose data is stored without compression (RFC 2083, RFC 1950).
 
-        Every reader of PNG opens it. A column of them in Parquet is compressed by zstd to a third
-        of what deflated PNGs take, since letters repeat each other, and encoding costs next to
-        nothing.
+        Every PNG reader opens it. In Parquet, zstd compresses a column of such PNGs to a third of
+        the size of deflated ones, because letters resemble each other. Encoding takes little time.
         """
         scanlines = np.zeros((self.height, self.rows.shape[1] + 1), np.uint8)  # filter 0, then bits
         scanlines[:, 1:] = self.rows
@@ -73,8 +72,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def encode_tiff(bitmap: Bitmap) -> bytes:
-    """Return a TIFF byte for byte as HP wrote theirs: big-endian, one raw strip, BlackIsZero."""
-    resolutions, strip = 146, 162  # where they begin: after the directory, and after its fractions
+    """Return a TIFF exactly as HP wrote it: big-endian, one uncompressed strip, BlackIsZero."""
+    resolutions, strip = 146, 162  # offsets in the file, after the directory
     entries = [
         (256, _SHORT, bitmap.width),
         (257, _SHORT, bitmap.height),
@@ -93,7 +92,7 @@ def encode_tiff(bitmap: Bitmap) -> bytes:
         for tag, kind, value in entries
     )
     start = struct.pack(">2sHIH", b"MM", 42, 8, len(entries)) + directory
-    data = np.packbits(bitmap.is_white, axis=1).tobytes()  # HP filled its rows up with ink
+    data = np.packbits(bitmap.is_white, axis=1).tobytes()  # HP padded rows with ink
     return start + struct.pack(">5I", 0, 1, 1, 1, 1) + data
 
 

@@ -1,22 +1,21 @@
-"""Pictures from outside, decoded safely: judged by their header, bounded in memory.
+"""Decode untrusted images safely: check the header first, and bound the memory.
 
-Every such picture is opened here and nowhere else; whatever is wrong with it is a `Rejected`.
-Formats are told by content, never by a name.
+All untrusted images are opened here. Any defect raises Rejected. The format is detected from the
+content, not from the name of a file.
 """
 
 from __future__ import annotations
 
-import ctypes
 import io
 import os
 import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-# The plugins are imported here, or Pillow would import all sixty on meeting the first AVIF.
+# Without these imports, Pillow imports all of its sixty plugins when it meets the first AVIF.
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -45,16 +44,16 @@ EXTENSIONS = dict(
 )
 
 
-# Pillow warns about odd metadata and about half-suspicious sizes. Sizes are compared here, and
-# warnings.catch_warnings is not safe with threads, so they are turned off once for all.
+# Pillow warns about unusual metadata and large sizes. This module checks sizes itself, and
+# warnings.catch_warnings is not thread-safe, so the warnings are turned off once.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_PIXELS = 50_000_000
-PILLOW_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # above this Pillow itself refuses
-MAX_SCANS = 500  # of a JPEG; ten are usual, and each costs a pass over all its pixels
-BYTES_AT_ONCE = 256_000_000  # of memory for pixels being decoded, by all threads together
+PILLOW_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow itself refuses larger images
+MAX_SCANS = 500  # of a JPEG; ten are usual, and each takes a pass over all pixels
+BYTES_AT_ONCE = 256_000_000  # memory for pixels that all threads together decode
 
-_BEGINNINGS = {  # what the first bytes say, asked only when a picture could not be opened
+_SIGNATURES = {  # first bytes by format, for the reason to reject a file that did not open
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "WEBP": rb"RIFF....WEBP",
@@ -70,12 +69,15 @@ _BEGINNINGS = {  # what the first bytes say, asked only when a picture could not
     "PSD": rb"8BPS",
     "PDF": rb"%PDF-",
 }
-_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 16}  # these hold canvases of their own
+_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 16}  # their decoders keep further canvases; others: 4
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a picture's file says: format of `FORMATS`, pixels as stored, frames, Pillow's mode."""
+    """The header of an image: a format of FORMATS, size in pixels, frames, and Pillow's mode.
+
+    Width and height are as stored, before EXIF orientation.
+    """
 
     format: str
     width: int
@@ -88,10 +90,13 @@ class ImageInfo:
 def open_checked(
     data: bytes, min_side: int, max_pixels: int
 ) -> Iterator[tuple[Image.Image, ImageInfo]]:
-    """Give a picture whose header has been judged, and room to decode it."""
+    """Give an image whose header is checked, while memory to decode it is reserved.
+
+    Raises Rejected: empty, not-an-image, format, truncated, too-many-pixels or too-small.
+    """
     if not data:
         raise Rejected("empty", "no bytes")
-    with _turns:
+    with _processors:
         image, info = _header(data)
         with image:
             pixels = info.width * info.height
@@ -102,7 +107,7 @@ def open_checked(
                 raise Rejected("too-small", f"{size}, sides under {min_side}")
             if info.format == "JPEG" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
                 raise Rejected("too-many-pixels", f"{size} in {scans} scans")
-            with _room(pixels * _BYTES_PER_PIXEL.get(info.format, 4)):
+            with _memory(pixels * _BYTES_PER_PIXEL.get(info.format, 4)):
                 yield image, info
 
 
@@ -114,75 +119,66 @@ def _header(data: bytes) -> tuple[Image.Image, ImageInfo]:
         raise
     except Image.DecompressionBombError as error:
         raise Rejected("too-many-pixels", str(error)) from error
-    except Exception as error:  # hostile headers make Pillow raise nearly anything
+    except Exception as error:  # damaged headers make Pillow raise many kinds of errors
         raise _unreadable(data, error) from error
 
 
 def _info(image: Image.Image) -> ImageInfo:
-    kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: JPEGs one after another
+    kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: several JPEGs in a row
     frames = int(getattr(image, "n_frames", 1))
     return ImageInfo(kind, image.width, image.height, frames, image.mode)
 
 
 def _unreadable(data: bytes, error: Exception) -> Rejected:
-    """Say why a file could not be opened: cut in its header, of a foreign format, or no picture."""
+    """Return why a file could not be opened: truncated, another format, or no image."""
     start = data[:1024]
-    for kind, beginning in _BEGINNINGS.items():
-        if re.match(beginning, start, re.DOTALL):
+    for kind, signature in _SIGNATURES.items():
+        if re.match(signature, start, re.DOTALL):
             if kind in FORMATS:
-                return Rejected("truncated", f"{kind}: {_said(error)}")
+                return Rejected("truncated", f"{kind}: {_described(error)}")
             return Rejected("format", f"{kind}, not one of {', '.join(FORMATS)}")
     shown = start[:24].decode("ascii", "replace").replace("\ufffd", "?")
     return Rejected("not-an-image", f"begins with {shown!r}")
 
 
-def _said(error: Exception) -> str:
-    """Return an error's kind and words, without the addresses that differ from run to run."""
+def _described(error: Exception) -> str:
+    """Return an error's type and message without memory addresses, which differ in each run."""
     return f"{type(error).__name__}: {re.sub(r' at 0x[0-9a-f]+', '', str(error))}"
 
 
 def load(image: Image.Image) -> Image.Image:
-    """Decode to the end; Pillow's LOAD_TRUNCATED_IMAGES stays off."""
+    """Decode an image to its end and return it.
+
+    Raises Rejected: truncated or too-many-pixels.
+    """
     try:
         image.load()
     except MemoryError:
         raise
     except Image.DecompressionBombError as error:
         raise Rejected("too-many-pixels", str(error)) from error
-    except Exception as error:  # as above
-        raise Rejected("truncated", _said(error)) from error
+    except Exception as error:  # many kinds, as in _header
+        raise Rejected("truncated", _described(error)) from error
     return image
 
 
-_M_MMAP_THRESHOLD = -3  # malloc.h
-
-# However many threads download, no more decode than there are processors.
-_turns = threading.BoundedSemaphore(os.cpu_count() or 1)
-_room_changed = threading.Condition()
+# At most one thread per processor decodes, however many threads there are.
+_processors = threading.BoundedSemaphore(os.cpu_count() or 1)
+_memory_changed = threading.Condition()
 _bytes_in_use = 0
 
 
 @contextmanager
-def _room(wanted: int) -> Iterator[None]:
-    """Wait until so many bytes may be used; who wants more than there are waits to be alone."""
-    global _bytes_in_use  # noqa: PLW0603  (one budget for the process is its meaning)
+def _memory(wanted: int) -> Iterator[None]:
+    """Reserve memory in bytes, and wait for it; more than BYTES_AT_ONCE reserves all of it."""
+    global _bytes_in_use  # noqa: PLW0603  (one budget for the whole process)
     wanted = min(wanted, BYTES_AT_ONCE)
-    with _room_changed:
-        _room_changed.wait_for(lambda: _bytes_in_use + wanted <= BYTES_AT_ONCE)
+    with _memory_changed:
+        _memory_changed.wait_for(lambda: _bytes_in_use + wanted <= BYTES_AT_ONCE)
         _bytes_in_use += wanted
     try:
         yield
     finally:
-        with _room_changed:
+        with _memory_changed:
             _bytes_in_use -= wanted
-            _room_changed.notify_all()
-
-
-def return_freed_memory() -> None:
-    """Have glibc give large freed buffers back at once; for a process of many threads.
-
-    Otherwise every thread's arena keeps what the largest picture took: 64 threads that verify
-    20 MB PNGs come to 600 MB instead of 114. Not for training, which lives by reused buffers.
-    """
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+            _memory_changed.notify_all()

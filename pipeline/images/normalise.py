@@ -1,6 +1,6 @@
-"""Pictures as bytes: verified to the end, brought to one form, named by content.
+"""Verify image files and convert them to one form: JPEG or PNG, upright, RGB or grey.
 
-Colours are taken as stored: an ICC profile is not applied.
+Colours are used as stored; an ICC profile is not applied.
 """
 
 from __future__ import annotations
@@ -13,23 +13,10 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from pipeline.core.errors import Rejected
-from pipeline.images.decode import EXTENSIONS, FORMATS, MAX_PIXELS, ImageInfo, load, open_checked
+from pipeline.images.decode import MAX_PIXELS, ImageInfo, load, open_checked
 
-__all__ = [
-    "EXTENSIONS",
-    "FORMATS",
-    "MAX_PIXELS",
-    "ImageInfo",
-    "Normalised",
-    "content_id",
-    "flatten",
-    "normalise",
-    "open_rgb",
-    "verify",
-]
-
-JPEG_QUALITY = 92  # no visible loss; hashes move as little as at 95, at a fifth fewer bytes
-_TURNS = {  # EXIF orientation -> what makes the picture upright
+JPEG_QUALITY = 92  # no visible loss; perceptual hashes are as stable as at 95, with 20% fewer bytes
+_TURNS = {  # EXIF orientation -> the transposition that makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -44,9 +31,10 @@ _LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """A picture in the form of the samples: JPEG or PNG, upright, RGB or L, one frame.
+    """An image in the form of samples.parquet: JPEG or PNG, upright, mode RGB or L, one frame.
 
-    `width` and `height` are of `data`, `info` is of the original, `notes` say what was done.
+    `width` and `height` are those of `data`, in pixels. `info` is the header of the original.
+    `notes` name the changes, such as "reduced".
     """
 
     data: bytes
@@ -63,10 +51,10 @@ def content_id(data: bytes) -> str:
 
 
 def verify(data: bytes, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> ImageInfo:
-    """Decode the (first) picture of a file to its end and return what it is.
+    """Decode the first image of a file to its end and return its header; thread-safe.
 
-    Raises Rejected: empty, not-an-image, format, too-many-pixels, truncated, too-small. Size is
-    judged from the header, before anything is decoded. Safe with threads.
+    The size is checked by the header, before decoding; `min_side` is in pixels. Raises Rejected:
+    empty, not-an-image, format, too-many-pixels, truncated or too-small.
     """
     with open_checked(data, min_side, max_pixels) as (image, info):
         _decode_only(image)
@@ -76,10 +64,11 @@ def verify(data: bytes, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> I
 def normalise(
     data: bytes, max_side: int, *, min_side: int = 1, max_pixels: int = MAX_PIXELS
 ) -> Normalised:
-    """Return a picture upright, in RGB or L, one frame, no side above `max_side` pixels.
+    """Return the first image of a file upright, in RGB or L, with no side above `max_side` pixels.
 
-    A JPEG or PNG that is so already keeps its bytes. What is lossless and keeps its size becomes
-    PNG, all else JPEG. Alpha lies over white, and 16 bits become 8. Raises Rejected like `verify`.
+    A JPEG or PNG of this form keeps its bytes. Another lossless image that keeps its size becomes
+    PNG; all others become JPEG. Transparent pixels are blended with white, and 16 bits become 8.
+    Raises Rejected as `verify` does.
     """
     with open_checked(data, min_side, max_pixels) as (image, info):
         if _is_normal(image, info, max_side):
@@ -88,7 +77,8 @@ def normalise(
         notes = [f"first of {info.frames} frames"] if info.frames > 1 else []
         size = _within(info.width, info.height, max_side)
         if size != image.size:
-            image.draft(None, (2 * size[0], 2 * size[1]))  # half the work, none of the sharpness
+            # decode a JPEG at a reduced size of at least twice the target: faster, as sharp
+            image.draft(None, (2 * size[0], 2 * size[1]))
         plain = flatten(load(image), info, notes)
         turn = _turn(image)
         if size != (info.width, info.height):
@@ -107,7 +97,7 @@ def normalise(
 
 
 def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Return the (first) picture of a file upright and in RGB. Raises Rejected like `verify`."""
+    """Return the first image of a file upright and in RGB. Raises Rejected as `verify` does."""
     with open_checked(data, 1, max_pixels) as (image, info):
         plain = flatten(load(image), info, []).convert("RGB")
         turn = _turn(image)
@@ -115,19 +105,19 @@ def open_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def _decode_only(image: Image.Image) -> None:
-    """Decode without wanting the pixels: a JPEG at an eighth reads all its data, too."""
+    """Decode all data but not all pixels: a JPEG at an eighth of its size is enough."""
     image.draft(None, (1, 1))
     load(image)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what makes the picture upright, None when it is or when its EXIF is damaged.
+    """Return the transposition that makes an image upright; None if it is, or if EXIF is damaged.
 
-    Of a picture that was loaded: Pillow turns a TIFF while loading and forgets its orientation.
+    The image must be loaded: while loading a TIFF, Pillow turns it and removes its orientation.
     """
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged metadata is no reason to lose a picture
+    except Exception:  # damaged metadata is no reason to reject an image
         return None
 
 
@@ -135,7 +125,7 @@ def _is_normal(image: Image.Image, info: ImageInfo, max_side: int) -> bool:
     return (
         info.format in ("JPEG", "PNG")
         and info.mode in ("RGB", "L")
-        and (info.frames == 1 or info.format == "JPEG")  # readers of a JPEG stop after the first
+        and (info.frames == 1 or info.format == "JPEG")  # readers of JPEG ignore further images
         and _turn(image) is None
         and not image.has_transparency_data
         and max(info.width, info.height) <= max_side
@@ -143,13 +133,16 @@ def _is_normal(image: Image.Image, info: ImageInfo, max_side: int) -> bool:
 
 
 def _within(width: int, height: int, side: int) -> tuple[int, int]:
-    """Return the size in proportion that has no side above `side`."""
+    """Return (width, height) reduced in proportion so that no side is above `side` pixels."""
     scale = min(1.0, side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def flatten(image: Image.Image, info: ImageInfo, notes: list[str]) -> Image.Image:
-    """Return a decoded picture in L (where it is grey) or RGB; tell `notes` what was done."""
+    """Return a decoded image in mode L if it is grey, else RGB; append the changes to `notes`.
+
+    Raises Rejected (format) if Pillow cannot convert the mode.
+    """
     if image.mode.startswith("I;16"):
         notes.append("16-bit grey to 8")
         wide = np.asarray(image).astype(np.uint32)
@@ -167,16 +160,18 @@ def flatten(image: Image.Image, info: ImageInfo, notes: list[str]) -> Image.Imag
         if image.mode == "CMYK":
             notes.append("CMYK")
             if info.format == "JPEG" and "adobe" not in image.info:
-                image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's
+                image = ImageChops.invert(
+                    image
+                )  # Pillow takes every CMYK JPEG for an inverted one, as Adobe writes
         if image.mode in ("1", "L"):
             return image.convert("L")
         return image.convert("RGB")
-    except ValueError as error:  # no way from this mode to RGB
+    except ValueError as error:  # no conversion from this mode to RGB
         raise Rejected("format", f"{info.format} in mode {info.mode}") from error
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
-    """Return numbers of any range as 0..255, the least as 0 and the greatest as 255."""
+    """Return values scaled to 0..255 as uint8, from their minimum to their maximum."""
     finite = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = finite.min(), finite.max()
     return np.rint((finite - low) * (255.0 / max(high - low, 1e-300))).astype(np.uint8)

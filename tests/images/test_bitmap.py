@@ -1,4 +1,4 @@
-"""Bi-level pictures: their files open everywhere and say the same bits."""
+"""Bi-level images: Pillow opens their files and reads the same pixels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pixels = hnp.arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
 
 @given(pixels)
-def test_bits_are_kept(is_white: npt.NDArray[np.bool_]) -> None:
+def test_pixels_are_kept(is_white: npt.NDArray[np.bool_]) -> None:
     bitmap = Bitmap.of(is_white)
     assert np.array_equal(bitmap.is_white, is_white)
     assert (bitmap.height, bitmap.width) == is_white.shape
@@ -26,14 +26,14 @@ def test_bits_are_kept(is_white: npt.NDArray[np.bool_]) -> None:
 
 
 @given(pixels)
-def test_files_open_as_bi_level_with_the_same_bits(is_white: npt.NDArray[np.bool_]) -> None:
+def test_files_open_as_bi_level_with_the_same_pixels(is_white: npt.NDArray[np.bool_]) -> None:
     for encode in (lambda bitmap: bitmap.png, encode_tiff):
         with Image.open(io.BytesIO(encode(Bitmap.of(is_white)))) as image:
             assert image.mode == "1"
             assert np.array_equal(np.asarray(image), is_white)
 
 
-def test_a_picture_larger_than_a_stored_block_opens() -> None:
+def test_an_image_larger_than_a_stored_block_opens() -> None:
     is_white = (
         np.random.default_rng(8).random((1000, 1500)) < 0.5
     )  # 188,000 bytes; a block has 65,535
@@ -41,14 +41,14 @@ def test_a_picture_larger_than_a_stored_block_opens() -> None:
         assert np.array_equal(np.asarray(image), is_white)
 
 
-def test_the_content_id_is_of_size_and_bits() -> None:
+def test_the_content_id_depends_on_size_and_pixels() -> None:
     white = Bitmap.of(np.ones((2, 8), np.bool_))
     assert white.content_id == Bitmap.of(np.ones((2, 8), np.bool_)).content_id
     others = [np.ones((1, 16), np.bool_), np.ones((2, 7), np.bool_), np.zeros((2, 8), np.bool_)]
     assert len({white.content_id, *(Bitmap.of(other).content_id for other in others)}) == 4
 
 
-def test_a_tiff_is_laid_out_as_hp_did() -> None:
+def test_a_tiff_has_hp_s_layout() -> None:
     data = encode_tiff(Bitmap.of(np.eye(9, dtype=np.bool_)))
     with Image.open(io.BytesIO(data)) as image:
         tags = image.tag_v2  # type: ignore[attr-defined]
