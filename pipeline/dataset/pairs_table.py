@@ -71,7 +71,7 @@ KINDS: dict[str, EdgeKind] = {
     ),
     MIRROR: EdgeKind(
         is_grouped=True,
-        is_searched=lambda params: params.mirror,
+        is_searched=lambda params: params.method == "phash" and params.mirror,
         leak="mirrored",
         question="Possible mirror images",
         caption="mirror images, both kept in one part",

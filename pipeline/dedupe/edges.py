@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -72,6 +73,14 @@ def crop_edges(segments: Sequence[Sequence[int]]) -> Pairs:
     both = np.intersect1d(*keys)
     a, b = both >> 32, both & 0xFFFF_FFFF
     return Pairs(a, b, np.full(a.size, -1, np.int32))
+
+
+def of_one_kind(edges: Edges) -> Edges:
+    """Return edges in which each pair has the first of its kinds only, in the order of KINDS."""
+    found: list[Pairs] = []
+    for pairs in edges:
+        found.append(reduce(without, found, pairs))
+    return Edges(*found)
 
 
 def without(pairs: Pairs, others: Pairs) -> Pairs:

@@ -1,4 +1,4 @@
-"""Perceptual hashes of a dataset's pictures, computed once each and kept by content id."""
+"""Perceptual hashes of a dataset's images: each is computed once and kept by content id."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ from pipeline.dataset.stored_images import images_by_content
 from pipeline.dedupe.phash import POLICY, phash, phash_both
 from pipeline.images.normalise import content_id, open_rgb
 
-KEPT_EVERY = 50_000  # pictures; what a killed run hashes again, a minute or two
-BATCH = 32  # pictures sent to a process at once
+SAVE_EVERY = 50_000  # images; a killed run loses at most so many hashes, a minute or two
+BATCH = 32  # images sent to a process at once
 
 Known = dict[str, list[int]]  # content id -> its hashes
 
 
 class Kind(NamedTuple):
-    """A way to hash: what is computed of a file's bytes, and the cache that keeps it.
+    """A kind of hash, and the cache that keeps such hashes."""
 
-    `policy` is written into the cache: another decoder gives other bits (up to 12 of 64), so its
-    hashes must never meet these. Where the cache holds fewer than `enough`, it is hashed again.
-    """
-
-    name: str
+    name: str  # of the cache's file
+    # The version of the method and of the decoder. Another decoder changes up to 12 of 64 bits, so
+    # a cache of another policy is not used.
     policy: str
-    compute: Callable[[bytes], Sequence[int]]
-    enough: int = 1
-    many: int = 1000  # pictures for which starting processes pays
+    compute: Callable[[bytes], Sequence[int]]  # an encoded image -> its hashes
+    enough: int = 1  # hashes; an image with fewer in the cache is hashed again
+    many: int = 1000  # images from which on several processes are faster
 
 
 def crop_hashes(data: bytes) -> list[int]:
-    """Return a 64-bit hash of each bright or dark region, which a crop keeps: a few a picture.
+    """Return the sorted 64-bit hashes of the bright and dark regions of an encoded image.
 
-    Source: Steinebach, Liu and Yannikos, "Efficient cropping-resistant robust image hashing",
-    ARES 2014, as imagehash has it.
+    An image has a few such regions, and a crop of it keeps some of them. Source: Steinebach, Liu
+    and Yannikos, "Efficient cropping-resistant robust image hashing", ARES 2014; implementation:
+    `crop_resistant_hash` of the package imagehash. Raises Rejected if the image cannot be decoded.
     """
     import imagehash
 
@@ -55,20 +54,20 @@ def crop_hashes(data: bytes) -> list[int]:
     return sorted({int(str(segment), 16) for segment in found.segment_hashes})
 
 
-def _alone(data: bytes) -> list[int]:
+def _phash_only(data: bytes) -> list[int]:
     return [phash(data)]
 
 
 _PILLOW = f"pillow-{version('pillow')}"
-PHASH = Kind("phash", f"{POLICY} {_PILLOW}", _alone)
-BOTH = Kind("phash", PHASH.policy, phash_both, 2)  # the picture's and its mirror image's
+PHASH = Kind("phash", f"{POLICY} {_PILLOW}", _phash_only)
+BOTH = Kind("phash", PHASH.policy, phash_both, 2)  # of the image and of its mirror image
 CROP = Kind(
     "crop", f"crop-resistant {_PILLOW} imagehash-{version('imagehash')}", crop_hashes, many=20
 )
 
 
 def cache_path(dataset: str, kind: Kind) -> Path:
-    """Return where a dataset's hashes are kept; losing it costs time only."""
+    """Return the path of a dataset's cache of hashes; deleting the file costs only time."""
     return cache_folder(dataset) / f"{kind.name}.parquet"
 
 
@@ -76,82 +75,95 @@ def hashes_of(
     dataset: str,
     content_ids: Sequence[str],
     kind: Kind = PHASH,
-    spread: Callable[[set[str], Kind, Known], None] | None = None,
+    hash_missing: Callable[[set[str], Kind, Known], None] | None = None,
 ) -> list[list[int]]:
-    """Return the hashes of a dataset's contents; decodes those only that no run has hashed yet.
+    """Return the hashes of m contents of a dataset, in the order of `content_ids` (m,).
 
-    `spread`, where given, adds the missing ones of a kind to the known in place of this process.
+    Only contents that are not in the cache are decoded. `hash_missing`, if given, does this on
+    workers: it adds the hashes of the missing contents to the known ones.
 
-    Raises PipelineError naming a picture that cannot be decoded.
+    Raises PipelineError with the content id if an image cannot be decoded.
     """
     path = cache_path(dataset, kind)
     known = _read(path, kind)
     missing = {name for name in content_ids if len(known.get(name, ())) < kind.enough}
     if missing:
         try:
-            if spread is None:
-                _hash(samples_path(dataset), missing, kind, known, path)
+            if hash_missing is None:
+                _hash_here(samples_path(dataset), missing, kind, known, path)
             else:
-                spread(missing, kind, known)
+                hash_missing(missing, kind, known)
         finally:
             _write(path, kind, known)
     return [known[name] for name in content_ids]
 
 
-def _hash(samples: Path, missing: set[str], kind: Kind, known: Known, cache: Path) -> None:
+def _hash_here(samples: Path, missing: set[str], kind: Kind, known: Known, cache: Path) -> None:
+    """Add the hashes of the missing contents to `known`, and save them now and then."""
     with (
         pq.ParquetFile(samples) as file,
         Progress(f"hash ({kind.name})", total=len(missing)) as progress,
     ):
-        found_in = images_by_content(file, range(file.num_row_groups), missing)
-        for name, found in sound(hash_all(found_in, kind, len(missing)), samples):
-            known[name] = found
+        images = images_by_content(file, range(file.num_row_groups), missing)
+        for name, hashes in all_hashed(hash_all(images, kind, len(missing)), samples):
+            known[name] = hashes
             progress.advance()
-            if progress.done % KEPT_EVERY == 0:
+            if progress.done % SAVE_EVERY == 0:
                 _write(cache, kind, known)
 
 
-Encoded = tuple[str, bytes]  # a picture's content id and its file's bytes
-Hashed = tuple[str, list[int] | Rejected]  # a picture's content id and its hashes or the verdict
+Encoded = tuple[str, bytes]  # the content id of an image, and its encoded bytes
+Hashed = tuple[str, list[int] | Rejected]  # the content id, and the hashes or why there are none
 
 
-def hash_all(pictures: Iterable[Encoded], kind: Kind, total: int) -> Iterator[Hashed]:
-    """Hash about `total` pictures on all processors, in their order.
+def hash_all(images: Iterable[Encoded], kind: Kind, total: int) -> Iterator[Hashed]:
+    """Hash about `total` images on all processors; yields them in their order.
 
-    Pillow decodes outside the GIL, but half of the time of a small picture is Python's: many are
-    hashed in processes, which give 1.6 times as many a second on two processors as threads.
+    Pillow decodes outside the GIL, but half of the time for a small image is spent in Python. So
+    many images are hashed in processes: on two processors 1.6 times as fast as in threads.
     """
     processors = os.cpu_count() or 1
-    one = partial(hashed, kind)
+    hash_one = partial(hash_image, kind)
     if processors == 1 or total < kind.many:
-        yield from map_threads(one, pictures, processors)
+        yield from map_threads(hash_one, images, processors)
     else:
-        batches = batched(pictures, BATCH)
-        yield from chain.from_iterable(map_processes(partial(_each, one), batches, processors))
+        batches = batched(images, BATCH)
+        hash_batch = partial(_hash_batch, kind)
+        yield from chain.from_iterable(map_processes(hash_batch, batches, processors))
 
 
-def hashed(kind: Kind, picture: Encoded) -> Hashed:
-    """Return the content id of a picture and its hashes, or the verdict on it."""
-    name, data = picture
+def hash_image(kind: Kind, image: Encoded) -> Hashed:
+    """Return the content id of an image with its hashes, or with the reason that it has none."""
+    name, data = image
     try:
         return name, list(kind.compute(data))
-    except Rejected as verdict:
-        return name, verdict
+    except Rejected as rejected:
+        return name, rejected
 
 
-def sound(found: Iterable[Hashed], where: object) -> Iterator[tuple[str, list[int]]]:
-    """Pass hashes on; raise PipelineError at the first picture of `where` that has none."""
+def _hash_batch(kind: Kind, batch: list[Encoded]) -> list[Hashed]:
+    return [hash_image(kind, image) for image in batch]
+
+
+def all_hashed(found: Iterable[Hashed], source: object) -> Iterator[tuple[str, list[int]]]:
+    """Yield (content id, hashes).
+
+    Raises PipelineError at the first image without hashes; `source` is the file that it is in.
+    """
     for name, hashes in found:
         if isinstance(hashes, Rejected):
-            raise PipelineError(f"{where}: picture {name}: {hashes}") from hashes
+            raise PipelineError(
+                f"{source}: image {name} cannot be decoded; "
+                f"run `dvc checkout` to restore the file: {hashes}"
+            ) from hashes
         yield name, hashes
 
 
 def hash_files(paths: Sequence[Path], kind: Kind) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """Return the content id and size in bytes of each file, and what each content hashes to.
+    """Return (content id, bytes) of each file in order, and the hashes by content id.
 
-    The files keep their order; the same bytes are decoded once. What cannot be decoded has its
-    Rejected in place of hashes. Raises OSError naming a file that cannot be read.
+    Equal files are decoded once. If an image cannot be decoded, its hashes are a Rejected. Raises
+    OSError with the path if a file cannot be read.
     """
     read: list[tuple[str, int]] = []
 
@@ -171,17 +183,13 @@ def hash_files(paths: Sequence[Path], kind: Kind) -> tuple[list[tuple[str, int]]
     return read, hashes
 
 
-def _each(one: Callable[[Encoded], Hashed], batch: list[Encoded]) -> list[Hashed]:
-    return [one(picture) for picture in batch]
-
-
 def _schema(kind: Kind) -> pa.Schema:
     fields = [(CONTENT_ID, pa.string()), (HASHES, pa.list_(pa.uint64()))]
     return pa.schema(fields, metadata={"policy": kind.policy})
 
 
 def _read(path: Path, kind: Kind) -> Known:
-    """Return what is known; nothing where the file is damaged."""
+    """Return the hashes of a cache; none if the file is missing or damaged."""
     try:
         return known_from(pq.read_table(path), kind)
     except (OSError, pa.ArrowException):
@@ -189,14 +197,14 @@ def _read(path: Path, kind: Kind) -> Known:
 
 
 def known_from(table: pa.Table, kind: Kind) -> Known:
-    """Return the hashes in a table; none where another policy computed them."""
+    """Return the hashes of a table; none if it is of another policy."""
     if (table.schema.names, table.schema.metadata) != (_schema(kind).names, _schema(kind).metadata):
         return {}
     return dict(zip(table[CONTENT_ID].to_pylist(), table[HASHES].to_pylist(), strict=True))
 
 
 def table_of(known: Known, kind: Kind) -> pa.Table:
-    """Return hashes as the table that keeps them, sorted by content id."""
+    """Return the table that keeps hashes, sorted by content id."""
     ids = sorted(known)
     return pa.table([ids, [known[name] for name in ids]], schema=_schema(kind))
 

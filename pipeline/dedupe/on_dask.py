@@ -1,9 +1,9 @@
-"""The pair search past one machine: explode values by mask and key, join equal keys, filter.
+"""Hash images and search for near pairs on Dask workers.
 
-`pairs` sorts all values by every choice of blocks (a mask) and compares those that agree on it.
-Here the values of a mask travel to partitions by what they hold under it (the key), so that all
-that agree meet in one partition, where `pairs` searches as ever. It tells a pair under the first
-mask that brings it together and no other, so that what all partitions find is distinct.
+Search: `hamming` sorts all values by every choice of blocks, and compares those that agree on the
+chosen blocks. Here the bits of the chosen blocks are a key. Values are sent to partitions by a hash
+of their key, so all that agree meet in one partition, and `hamming.search_by` searches there. It
+finds a pair for its first agreeing blocks only, so no pair is found in two partitions.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pipeline.dedupe.hamming import U64, Found, Plan
 from pipeline.dedupe.hash_cache import (
     Kind,
     Known,
-    hashed,
+    all_hashed,
+    hash_image,
     known_from,
-    sound,
     table_of,
 )
 from pipeline.scale.dask import Cluster
@@ -43,23 +43,25 @@ from pipeline.scale.shards import (
     write_shard,
 )
 
-SPREAD_FROM = 200_000  # values; fewer are searched here in the time that sending them takes
-SHARD = 1 << 20  # values a shard: 8 MB, and 8 MB a mask when exploded
-MASKS = 4  # a pass; a pass sends 8 bytes a value and mask, and what it sent is then dropped
-_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)  # 2**64 / golden ratio: spreads keys (Knuth 6.4)
+SPREAD_FROM = 200_000  # values; fewer are searched here faster than they are sent
+SHARD = 1 << 20  # values in a shard: 8 MB, and 8 MB more for each choice of blocks
+# Choices of blocks in one pass. A pass sends 8 bytes for each value and choice, then drops them.
+MASKS = 4
+_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)  # 2**64 / golden ratio: hashes keys (Knuth, TAOCP 6.4)
 
-Choice = tuple[int, ...]
+Choice = tuple[int, ...]  # numbers of the chosen blocks
 
 
 def near_values(cluster: Cluster, dataset: str, values: U64, within: int) -> Pairs:
-    """Return what `pairs.near_values` does of strictly increasing `values` (n,), found by workers.
+    """Return every pair of strictly increasing `values` (n,) within `within` bits, by position.
 
-    The driver holds the values and the pairs; the workers, together, `MASKS` times the values.
+    The same pairs as `hamming.near_values`, found by workers. This process holds the values and the
+    pairs in memory; the workers together hold `MASKS` times the values.
     """
     if values.size < SPREAD_FROM or within == 0:
         return hamming.near_values(values, within)
     plan = hamming.plan_of(values, within)
-    if not plan.chosen:  # so tight that every pair is compared
+    if not plan.chosen:  # the values are so similar that every pair must be compared
         return hamming.near_values(values, within)
     choices = list(combinations(range(len(plan.blocks)), plan.chosen))
     found: list[Found] = []
@@ -75,19 +77,25 @@ def near_values(cluster: Cluster, dataset: str, values: U64, within: int) -> Pai
 def _pass(
     cluster: Cluster, sources: Sequence[str], plan: Plan, choices: Sequence[Choice]
 ) -> list[Found]:
-    """Search by some choices of blocks: explode every shard, join every partition."""
+    """Return the pairs that some choices of blocks find.
+
+    Splits every shard into partitions, then searches every partition.
+    """
     bits = max(1, (max(2 * cluster.threads, len(sources)) - 1).bit_length())
     submit = cluster.client.submit
-    exploded = [submit(explode, source, plan, choices, bits, pure=False) for source in sources]
-    joined = []
+    partitioned = [submit(explode, source, plan, choices, bits, pure=False) for source in sources]
+    searched = []
     for partition in range(1 << bits):
-        pieces = [submit(operator.getitem, shard, partition, pure=False) for shard in exploded]
-        joined.append(submit(join, plan, choices, pieces, pure=False))
-    return [cluster.result(future) for future in joined]
+        pieces = [submit(operator.getitem, shard, partition, pure=False) for shard in partitioned]
+        searched.append(submit(join, plan, choices, pieces, pure=False))
+    return [cluster.result(future) for future in searched]
 
 
 def explode(shard: str, plan: Plan, choices: Sequence[Choice], bits: int) -> list[list[U64]]:
-    """Return a shard's values by partition (2 ** bits) and choice, equal keys in one partition."""
+    """Return the values of a shard by partition and choice of blocks.
+
+    There are 2 ** `bits` partitions. For one choice, values with equal keys are in one partition.
+    """
     values = np.asarray(read_shard(shard)["value"])
     by_choice = []
     for chosen in choices:
@@ -100,12 +108,12 @@ def explode(shard: str, plan: Plan, choices: Sequence[Choice], bits: int) -> lis
 
 
 def join(plan: Plan, choices: Sequence[Choice], pieces: Sequence[Sequence[U64]]) -> Found:
-    """Return a partition's pairs; `pieces` are what each shard sends to it, by choice."""
+    """Return the pairs of a partition; `pieces` are its values by shard and choice of blocks."""
     found: list[Any] = []
     for chosen, values in zip(choices, zip(*pieces, strict=True), strict=True):
-        meeting = np.concatenate(values)
-        if meeting.size > 1:
-            found.append(hamming.search_by(meeting, plan, chosen))
+        in_partition = np.concatenate(values)
+        if in_partition.size > 1:
+            found.append(hamming.search_by(in_partition, plan, chosen))
     return hamming.joined(found)
 
 
@@ -113,16 +121,17 @@ RowGroup = tuple[str, int]  # the URL of a Parquet file, and which of its row gr
 
 
 def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known: Known) -> None:
-    """Add to `known` the hashes of the `missing` contents of a dataset.
+    """Add the hashes of the `missing` contents of a dataset to `known`; workers compute them.
 
-    In a storage the shards stay and spare the next run the work, whoever runs it; otherwise they
-    go, and what they held is the caller's to keep.
+    If the cluster has a storage, the shards stay there and spare later runs the work; else they are
+    deleted. Raises PipelineError if an image cannot be decoded.
     """
     policy = hashlib.sha256(kind.policy.encode()).hexdigest()[:8]
     url = cluster.url(dataset, f"hashes/{kind.name}-{policy}")
     left = set(missing)
 
     def take(shard: str) -> int:
+        """Move the hashes of a shard to `known`; return how many were missing."""
         rows = known_from(read_shard(shard), kind)
         found = {
             name: row for name, row in rows.items() if name in left and len(row) >= kind.enough
@@ -131,10 +140,10 @@ def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known
         left.difference_update(found)
         return len(found)
 
-    there = shards_in(url)  # what an earlier run, or one that was killed, has hashed
-    first = next_shard(there)
+    earlier = shards_in(url)  # of an earlier run, perhaps a killed one
+    first = next_shard(earlier)
     with Progress(f"hash ({kind.name})", total=len(missing)) as progress:
-        progress.advance(sum(map(take, there)))
+        progress.advance(sum(map(take, earlier)))
         jobs = (
             (shard_at(url, number), *job, kind)
             for number, job in enumerate(_row_groups(cluster, dataset, left), first)
@@ -148,7 +157,7 @@ def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known
 def _row_groups(
     cluster: Cluster, dataset: str, missing: set[str]
 ) -> Iterator[tuple[RowGroup, set[str]]]:
-    """Give (row group, wanted contents) where workers find the each content once."""
+    """Yield (row group, wanted contents): each missing content in the first row group with it."""
     samples, left = samples_path(dataset).absolute(), set(missing)
     if cluster.storage is not None:
         publish(samples, cluster.url(dataset, "samples"))
@@ -164,9 +173,12 @@ def _row_groups(
 
 
 def hash_shard(shard: str, row_group: RowGroup, wanted: set[str], kind: Kind) -> str:
-    """Hash the wanted contents of a row group on a worker into a shard, and return it."""
+    """Hash the wanted contents of a row group, write the hashes to a shard and return its URL.
+
+    Raises PipelineError if an image cannot be decoded.
+    """
     file, group = row_group
     with open_parquet(file) as source:
-        found = (hashed(kind, picture) for picture in images_by_content(source, [group], wanted))
-        write_shard(shard, table_of(dict(sound(found, file)), kind))
+        found = (hash_image(kind, image) for image in images_by_content(source, [group], wanted))
+        write_shard(shard, table_of(dict(all_hashed(found, file)), kind))
     return shard

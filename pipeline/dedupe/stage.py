@@ -1,4 +1,4 @@
-"""Stage: clusters of the same picture, who is kept for whom, and label conflicts."""
+"""Stage `dedupe`: mark duplicates, near-duplicates and label conflicts."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from pipeline.dataset.dedupe_result import (
     SCHEMA,
     write_marks,
 )
-from pipeline.dataset.pairs_table import Edges, clusters_of, pairs_table, write_pairs
+from pipeline.dataset.pairs_table import KINDS, NEAR, Edges, clusters_of, pairs_table, write_pairs
 from pipeline.dataset.paths import report_path
 from pipeline.dataset.samples import read_samples
 from pipeline.dedupe import hash_cache, on_dask
 from pipeline.dedupe.clusters import Marks, mark
-from pipeline.dedupe.edges import crop_edges, edges_of, without
+from pipeline.dedupe.edges import crop_edges, edges_of, of_one_kind
 from pipeline.dedupe.hamming import U64, near_values
 from pipeline.dedupe.hash_cache import BOTH, CROP, hashes_of
 from pipeline.dedupe.on_dask import hash_on
@@ -48,28 +48,33 @@ from pipeline.scale.dask import Cluster, workers
 def find_edges(
     dataset: str, contents: Contents, params: Dedupe, cluster: Cluster | None = None
 ) -> tuple[U64 | None, Edges]:
-    """Return the hashes of contents, where the method has them, and the edges between them."""
+    """Return the hashes (m,) of m contents, and the edges between them.
+
+    The hashes are None if the method is exact. Workers of the `cluster`, if given, hash and search.
+    Raises PipelineError if an image cannot be decoded.
+    """
     hashes, edges = None, Edges()
-    spread = None if cluster is None else partial(hash_on, cluster, dataset)
+    hash_missing = None if cluster is None else partial(hash_on, cluster, dataset)
     if params.method == "phash":
-        found = hashes_of(
-            dataset, contents.ids, BOTH if params.mirror else hash_cache.PHASH, spread
-        )
+        kind = BOTH if params.mirror else hash_cache.PHASH
+        found = hashes_of(dataset, contents.ids, kind, hash_missing)
         hashes = np.array([row[0] for row in found], np.uint64)
         mirrored = np.array([row[1] for row in found], np.uint64) if params.mirror else None
         search = near_values if cluster is None else partial(on_dask.near_values, cluster, dataset)
-        bounds = params.review_within, params.group_within
-        edges = edges_of(hashes, mirrored, *bounds, search)
+        edges = edges_of(hashes, mirrored, params.review_within, params.group_within, search)
     if params.crop:
-        crop = crop_edges(hashes_of(dataset, contents.ids, CROP, spread))
-        edges = edges._replace(crop=without(without(crop, edges.near), edges.mirror))
-    return hashes, edges
+        regions = hashes_of(dataset, contents.ids, CROP, hash_missing)
+        edges = edges._replace(crop=crop_edges(regions))
+    return hashes, of_one_kind(edges)
 
 
 def table_of(
     samples: pa.Table, contents: Contents, marks: Marks, clusters: Ints, hashes: U64 | None
 ) -> pa.Table:
-    """Return the rows of `dedupe.parquet`, one a sample in the order of the samples."""
+    """Return dedupe.parquet as a table, one row for each sample, in the order of the samples.
+
+    `clusters` and `hashes` (m,) are of contents.
+    """
     ids = samples[SAMPLE_ID].combine_chunks()
     n = contents.of.size
     return pa.table(
@@ -91,16 +96,18 @@ def table_of(
 def report_of(
     params: Dedupe, contents: Contents, marks: Marks, clusters: Ints, edges: Edges
 ) -> dict[str, Any]:
-    """Return the metrics: counts of samples, of pairs by distance, of clusters."""
+    """Return the metrics: numbers of samples by status, of pairs by kind, and of clusters.
+
+    `clusters` (m,) are of contents.
+    """
     reasons = Counter(marks.reason)
     in_conflict = np.array(marks.status) == CONFLICT
-    bits = edges.near.distance
     sizes = np.bincount(clusters) if clusters.size else np.zeros(1, np.int64)
     report: dict[str, Any] = {
         "method": params.method if params.method == "exact" else hash_cache.PHASH.policy,
         "samples": len(marks.status),
         "kept": marks.status.count(KEEP),
-        "removed": {why: reasons[why] for why in (SAME_BYTES, NEAR_DUPLICATE)},
+        "removed": {reason: reasons[reason] for reason in (SAME_BYTES, NEAR_DUPLICATE)},
         "conflicts": {
             "clusters": len(set(clusters[contents.of[in_conflict]].tolist())),
             "samples": int(in_conflict.sum()),
@@ -108,26 +115,26 @@ def report_of(
         "distinct_contents": len(contents.ids),
         "clusters": {"of_several": int((sizes > 1).sum()), "largest": int(sizes.max())},
     }
+    pairs: dict[str, int] = {}
     if params.method == "phash":
-        removed, grouped = bits <= params.remove_within, bits <= params.group_within
-        report["pairs"] = {
-            "to_remove": int(removed.sum()),
-            "to_group": int((grouped & ~removed).sum()),
-            "to_review": int((~grouped).sum()),
-        }
-        if params.mirror:
-            report["pairs"]["mirrored"] = int(edges.mirror.a.size)
-    if params.crop:
-        report.setdefault("pairs", {})["crop"] = int(edges.crop.a.size)
-    return report
+        distance = edges.near.distance
+        is_removed, is_grouped = distance <= params.remove_within, distance <= params.group_within
+        pairs["to_remove"] = int(is_removed.sum())
+        pairs["to_group"] = int((is_grouped & ~is_removed).sum())
+        pairs["to_review"] = int((~is_grouped).sum())
+    for name, found in edges._asdict().items():
+        if name != NEAR and KINDS[name].is_searched(params):
+            pairs[KINDS[name].leak] = int(found.a.size)
+    return report | ({"pairs": pairs} if pairs else {})
 
 
 @click.command(cls=Stage)
 @click.argument("dataset")
 def main(dataset: str) -> None:
-    """Mark near-duplicate pictures and label conflicts.
+    """Mark duplicates, near-duplicates and label conflicts.
 
-    Deletes nothing: every sample gets a status and a reason, and every removed one its keeper.
+    Deletes nothing. Every sample gets a status; a removed one also gets the reason and the sample
+    that is kept instead.
 
     \b
     Example:
