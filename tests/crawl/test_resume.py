@@ -122,7 +122,7 @@ def test_a_signal_ends_the_crawl_in_order(
 
 def test_a_kill_loses_no_image(project: Callable[..., Path], world: World, run: RunCrawl) -> None:
     world.add_images(60, delay_s=0.02)
-    for files in (3, 11, 27):
+    for files in (3, 20):  # a first run is killed, then one that continues it
         started = CrawlProcess(project(**crawl_params(world, {"max_images": 40, "threads": 4})))
         started.wait_for_files(files)
         started.process.kill()
@@ -135,7 +135,7 @@ def test_a_kill_loses_no_image(project: Callable[..., Path], world: World, run: 
     for name in crawled.files:
         data = (crawled.folder / "images" / name).read_bytes()
         assert hashlib.sha256(data).hexdigest() == Path(name).stem
-    assert world.image_hits <= 40 + 3 * 5, "only downloads under way are repeated"
+    assert world.image_hits <= 40 + 2 * 5, "only downloads under way are repeated"
 
 
 def test_a_second_crawl_of_the_same_class_is_refused(

@@ -9,9 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Crawl, Dance
 from pipeline.crawl.engines.engine import Engine, Fetch, Page, Result
@@ -66,6 +63,9 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if not path.is_file():
         raise PipelineError(f"{path}: file not found; dances.<class>.urls in params.yaml names it")
     if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             table = pq.ParquetFile(path)
         except pa.ArrowException as error:
