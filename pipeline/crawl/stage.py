@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -24,7 +23,7 @@ from pipeline.crawl.engines.registry import engines_for
 from pipeline.crawl.rules import Rules
 from pipeline.crawl.search import Stream
 from pipeline.dataset.ledger import Attempt, Ledger
-from pipeline.dataset.paths import LOCK, crawl_folder, crawl_report_path
+from pipeline.dataset.paths import LOCK, crawl_folder, crawl_images_folder, crawl_report_path
 from pipeline.http.polite_session import PoliteSession
 
 DATASET = "dances"
@@ -75,9 +74,9 @@ def main(dance: str, anew: bool) -> None:
     """
     params = load_params()
     entry = _entry(params, dance)
-    folder = crawl_folder(DATASET) / dance
     if not anew:
-        refuse_lost_folder(dance, folder)
+        _refuse_lost_folder(dance)
+    folder = crawl_folder(DATASET) / dance
     with _orderly_end(), Ledger(folder, params.crawl.licences) as ledger:
         started = time.monotonic()
         try:
@@ -97,19 +96,20 @@ def _entry(params: Params, dance: str) -> Dance:
     return params.dances[dance]
 
 
-def refuse_lost_folder(dance: str, folder: Path, lock: Path = LOCK) -> None:
+def _refuse_lost_folder(dance: str) -> None:
     """Raise PipelineError if dvc.lock records images of a class and its folder has none.
 
     Otherwise the crawl would start again from nothing.
     """
-    if any(folder.glob("images/*")) or not lock.exists():
+    images = crawl_images_folder(DATASET, dance)
+    if any(images.glob("*")) or not LOCK.exists():
         return
-    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
+    stages = (yaml.safe_load(LOCK.read_text(encoding="utf-8")) or {}).get("stages", {})
     outs = stages.get(f"crawl@{dance}", {}).get("outs", [])
     recorded = sum(out.get("nfiles", 0) for out in outs)
     if recorded:
         raise PipelineError(
-            f"{folder}: no images, but {lock} records {recorded} files; run `dvc checkout` or "
+            f"{images}: no images, but {LOCK} records {recorded} files; run `dvc checkout` or "
             f"`dvc pull` to restore them, or `kalai crawl {dance} --anew` to crawl from nothing"
         )
 

@@ -197,7 +197,7 @@ def test_a_lost_folder_is_not_crawled_from_nothing(
     (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
     lost = run()
     assert lost.exit_code == 1
-    assert "crawl/kathak: no images, but dvc.lock records 21 files; run `dvc ch" in lost.output
+    assert "crawl/kathak/images: no images, but dvc.lock records 21 files; run `dv" in lost.output
     assert not world.web.requests
     assert run("--anew").exit_code == 0
     assert run().exit_code == 0, "the folder has images again"
