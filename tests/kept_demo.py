@@ -152,6 +152,7 @@ def kept_demo(folder: Path) -> Iterator[Demo]:
             break
     else:
         pytest.fail(f"the demo ended with {process.wait()}:\n{output}")
+    (folder / "output.txt").write_text(output, encoding="utf-8")  # for people
     (root,) = temporary.iterdir()
     assert re.search(rf"^project +{root}$", output, flags=re.M)
     log = root / ".dvc" / "tmp" / "web.jsonl"
