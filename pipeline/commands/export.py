@@ -21,7 +21,7 @@ from pipeline.dataset.split_table import TEST, TRAIN, VALID, read_parts
 from pipeline.dataset.stored_images import read_images
 from pipeline.model.inputs import Pixels, decode
 from pipeline.model.metrics import softmax
-from pipeline.model.network import Card, load_model, normaliser, predict_logits, windows
+from pipeline.model.network import Card, load_model, normaliser, predict_logits, views
 
 CHECKED_ON = 32  # images, of the test set if there is one
 TOLERANCE = 1e-4  # of a probability: kernels add up in different orders
@@ -40,7 +40,7 @@ class Whole(nn.Module):
         """Return (n, classes) probabilities of (n, channels, size, size) uint8 images."""
         logits = [
             self.network(seen * self.scale + self.shift)
-            for seen in windows(images, self.card.tta, self.card.view)
+            for seen in views(images, self.card.tta, self.card.view)
         ]
         return torch.softmax(torch.stack(logits).mean(0) / self.card.temperature, 1)
 

@@ -65,7 +65,7 @@ class Log:
             (each.time, each.action, each.label, each.reason, each.who, each.content_id[:12])
             for each in reversed(decisions[-SHOWN:])
         ]
-        caption = f"Last {len(rows)} of {len(decisions)} decisions in {path}"
+        caption = f"Decisions in {path} (last {len(rows)} of {len(decisions)})"
         header = ("time", "action", "label", "reason", "user", "image")
         return [*blocks, Table(caption, header, rows)]
 

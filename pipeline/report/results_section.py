@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.dataset.split_table import TEST, VALID
+from pipeline.model.metrics import METRICS
 from pipeline.report.blocks import Block, Cell, Number, Table, Text, formatted
 from pipeline.report.items import Chart, Definition, Report
 from pipeline.report.wording import SETS
 
 WEAKEST = 12  # classes
-MEASURES: dict[str, tuple[str, Any, Any]] = {  # key of evaluate.json -> words, format, direction
-    "count": ("samples", "count", ""),
-    "right": ("correct", "count", ""),
-    "accuracy": ("accuracy", "share", "higher"),
-    "class_averaged_accuracy": (
-        "balanced accuracy (mean recall of the classes)",
-        "share",
-        "higher",
-    ),
-    "top_3": ("top-3 accuracy", "share", "higher"),
-    "macro_f1": ("macro-averaged F1", "share", "higher"),
-    "loss": ("loss", "loss", "lower"),
-    "calibration_error": ("calibration error", "share", "lower"),
-    "calibration_error_as_trained": ("calibration error before calibration", "share", "lower"),
+WORDS = {  # for keys of evaluate.json that do not explain themselves
+    "count": "samples",
+    "right": "correct",
+    "balanced_accuracy": "balanced accuracy (mean recall of the classes)",
+    "top_3": "top-3 accuracy",
+    "macro_f1": "macro-averaged F1",
+    "calibration_error_as_trained": "calibration error before calibration",
 }
+HIDDEN = {"error_rate"}  # 1 - accuracy
+
+
+def measures() -> Iterator[tuple[str, Any, Any]]:
+    """Yield (key of evaluate.json, format, direction) of each row: counts, then the metrics."""
+    yield "count", "count", ""
+    yield "right", "count", ""
+    for name, metric in METRICS.items():
+        if name not in HIDDEN and not name.endswith(("_low", "_high")):  # ends of an interval
+            yield name, "loss" if name == "loss" else "share", metric.direction
+    yield "calibration_error_as_trained", "share", "lower"
 
 
 def evaluated(report: Mapping[str, Any]) -> list[Block]:
@@ -36,13 +41,14 @@ def evaluated(report: Mapping[str, Any]) -> list[Block]:
             Text("Both the validation and the test set are empty: there is nothing to measure.")
         ]
     rows: list[Sequence[Cell]] = []
-    for key, (words, as_format, better) in MEASURES.items():
-        of = key.removesuffix("_accuracy")  # the interval's keys are <of>_low and <of>_high
+    for key, as_format, better in measures():
         numbers = [
-            Number(part[key], as_format, better, part.get(f"{of}_low"), part.get(f"{of}_high"))
+            Number(
+                part.get(key), as_format, better, part.get(f"{key}_low"), part.get(f"{key}_high")
+            )
             for part in parts.values()
         ]
-        rows.append((words, *numbers))
+        rows.append((WORDS.get(key, key.replace("_", " ")), *numbers))
     for key in ("lowest", "median", "highest"):
         values = [part.get("accuracy_by_group", {}).get(key) for part in parts.values()]
         if any(value is not None for value in values):

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.dataset.paths import DATA, check_dataset, reports_folder
-from pipeline.dataset.reports import reading
+from pipeline.dataset.reports import current_keys, reading
 
 SUFFIXES = {".json", ".csv"}  # charts are always those of the working tree
 
@@ -45,8 +45,8 @@ class Run:
         with reading(self.path(name)):
             text = self.files[name].decode("utf-8")
             if name.endswith(".json"):
-                return json.loads(text)
-            return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+                return current_keys(json.loads(text))
+            return current_keys(list(csv.DictReader(io.StringIO(text, newline=""), strict=True)))
 
 
 @dataclass(frozen=True)

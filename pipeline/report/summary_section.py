@@ -23,8 +23,8 @@ def of_results(report: Mapping[str, Any]) -> list[Row]:
     for name in (TEST, VALID):
         part = report[name]
         if part["count"]:
-            ends = part["class_averaged_low"], part["class_averaged_high"]
-            number = Number(part["class_averaged_accuracy"], "share", "higher", *ends)
+            ends = part["balanced_accuracy_low"], part["balanced_accuracy_high"]
+            number = Number(part["balanced_accuracy"], "share", "higher", *ends)
             rows.append((f"balanced accuracy on the {SETS[name]}", number))
     return rows
 
@@ -39,8 +39,10 @@ def of_split(report: Mapping[str, Any]) -> list[Row]:
     for key in (duplicate, "same_group"):
         match = f"{leak_name(key)} in the training set"
         for name, shares in leak["after"].items():
-            rows.append((f"{SETS[name]} with {match}", Number(shares[key], "share", "lower")))
-        rows.append((f"random splits with {match}", Number(leak["before"][key]["mean"], "share")))
+            words = f"share of the {SETS[name]} with {match}"
+            rows.append((words, Number(shares[key], "share", "lower")))
+        random = Number(leak["before"][key]["mean"], "share")
+        rows.append((f"share of a random test set with {match}", random))
     decided = report["decisions"]
     rows.append(("images with decisions", Number(decided["pictures"])))
     if touched := touching_held_out(decided):

@@ -14,9 +14,9 @@ MEASURES: dict[str, tuple[str, Any, Any]] = {  # key of a stage -> words, format
     "train_loss": ("training loss", "loss", "lower"),
     "valid_loss": ("validation loss", "loss", "lower"),
     "accuracy": ("validation accuracy", "share", "higher"),
-    "class_averaged_accuracy": ("balanced validation accuracy", "share", "higher"),
+    "balanced_accuracy": ("balanced validation accuracy", "share", "higher"),
 }
-CURVES = ("train_loss", "valid_loss", "accuracy", "class_averaged_accuracy")
+CURVES = ("train_loss", "valid_loss", "accuracy", "balanced_accuracy")
 
 
 def trained(report: Mapping[str, Any]) -> list[Block]:

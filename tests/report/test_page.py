@@ -45,7 +45,7 @@ STAGE = {
     "train_loss": 1.5,
     "valid_loss": 1.25,
     "accuracy": 0.5,
-    "class_averaged_accuracy": 0.4,
+    "balanced_accuracy": 0.4,
 }
 
 
@@ -99,7 +99,7 @@ def birds(root: Path) -> None:
     write_json(reports / "fetch.json", {"letters": fetched})
     trained = {"train": 30, "valid": 8, "classes": 3, "temperature": 1.1, "stage_2": STAGE}
     write_json(reports / "train.json", trained)
-    header = ("epoch", "stage", "train_loss", "valid_loss", "accuracy", "class_averaged_accuracy")
+    header = ("epoch", "stage", "train_loss", "valid_loss", "accuracy", "balanced_accuracy")
     write_csv(reports / "train/history.csv", header, [(1, "stage_2", 1.5, "", 0.5, 0.4)])
 
 
@@ -132,6 +132,8 @@ def test_the_tables_hold_the_numbers_of_the_reports(made: Path) -> None:
     assert measured["samples"][1] == str(result["test"]["count"])
     low, high = (100 * result["test"][f"accuracy_{end}"] for end in ("low", "high"))
     assert measured["accuracy"][1].endswith(f"(95% CI {low:.1f}% to {high:.1f}%)")
+    averaged = measured["balanced accuracy (mean recall of the classes)"][1]
+    assert averaged.startswith(f"{100 * result['test']['balanced_accuracy']:.1f}% (95% CI ")
     leak = table(soup, "Share of held-out images with a match")
     assert leak[""] == ["random splits", "validation set", "test set"]
     assert leak["a near-duplicate"][-1] == "0.0%"
@@ -143,7 +145,7 @@ def test_the_tables_hold_the_numbers_of_the_reports(made: Path) -> None:
     assert table(soup, "All epochs")["1"] == ["stage 2", "1.500", "none", "50.0%", "40.0%"]
     duplicates = table(soup, "Result of the search for duplicates")
     assert duplicates["removed: near-duplicate of another image"] == ["1"]
-    decided = table(soup, "Last 1 of 1 decisions")
+    decided = table(soup, "Decisions in data/birds/decisions.csv (last 1 of 1)")
     assert decided["2026-01-01T00:00:00Z"][2:4] == [EVIL, "anna"]
     assert "Licence unknown: 49 images." in soup.get_text()
 
@@ -249,7 +251,7 @@ def in_git(made: Path) -> Iterator[Path]:
     path = made / "data/birds/reports/evaluate.json"
     now = path.read_bytes()
     old = json.loads(now)
-    old["test"] |= {"class_averaged_accuracy": 0.999, "accuracy": 0.001, "loss": 99.0}
+    old["test"] |= {"balanced_accuracy": 0.999, "accuracy": 0.001, "loss": 99.0}
     path.write_text(json.dumps(old))
     git("init", "--quiet")
     git("add", "--force", "data/birds/reports", "data/birds/decisions.csv")
@@ -265,9 +267,7 @@ def test_two_runs_stand_side_by_side(in_git: Path) -> None:
     assert numbers[""] == ["HEAD", "now", "change"]
     now = read_json(in_git / "data/birds/reports/evaluate.json")["test"]
     before, after, change = numbers["balanced accuracy on the test set"]
-    assert before.startswith("99.9%") and after.startswith(
-        f"{100 * now['class_averaged_accuracy']:.1f}%"
-    )
+    assert before.startswith("99.9%") and after.startswith(f"{100 * now['balanced_accuracy']:.1f}%")
     assert change.startswith("worse: ")
     assert table(soup, "Measured performance")["loss, test set"][2].startswith("better: ")
     folded = "Result of the search for duplicates: no change since HEAD"
