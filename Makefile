@@ -39,7 +39,7 @@ test: $(VENV)/installed-test browser
 	ruff check
 	ruff format --check
 	mypy
-	lint-imports
+	lint-imports --no-logo
 	pytest -n 2
 
 test-fast: $(VENV)/installed-test

@@ -24,7 +24,7 @@ def content(name: object) -> str:
 
 
 def sample(name: object, label: str = "a", **more: Any) -> dict[str, Any]:
-    """Return a row; its content is of its name unless told."""
+    """Return a row of samples.parquet; its content id comes from `name` unless it is given."""
     return {
         "sample_id": f"{label}/{name}",
         "content_id": content(name),
@@ -38,14 +38,14 @@ def sample(name: object, label: str = "a", **more: Any) -> dict[str, Any]:
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Return rows as samples without their pictures."""
+    """Return rows as a table of samples without images."""
     wanted = {name: kind for name, kind in COLUMNS.items() if name != "image"}
     found = [{name: row.get(name) for name in wanted} for row in rows]
     return pa.Table.from_pylist(found, schema=pa.schema(list(wanted.items())))
 
 
 def write(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write rows as a dataset's samples."""
+    """Write rows as the samples of a dataset; return the path."""
     with writing_samples(samples_path(dataset)) as writer:
         for row in rows:
             writer.add(row)
@@ -53,7 +53,7 @@ def write(dataset: str, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def drawn(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
-    """Draw a picture of smooth light and a few shapes, different for each seed."""
+    """Draw smooth light and a few shapes, different for each seed."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 255, (5, 6, 3)).astype(np.uint8)
     image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
@@ -106,14 +106,14 @@ def lay(root: Path, files: Mapping[str, bytes]) -> None:
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
-    """Return a picture as a file's bytes."""
+    """Return an image as the bytes of a file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def picture(name: str, image: Image.Image, label: str = "a", **more: Any) -> dict[str, Any]:
-    """Return a row with a real picture; its content is of its bytes."""
+    """Return a row with an image; its content id is the sha256 of the file."""
     options = {"quality": more.pop("quality", 92)}
     data = encoded(image, **options)
     return sample(

@@ -1,4 +1,4 @@
-"""A drawn world for training: classes that differ visibly, in samples.parquet and split.csv."""
+"""Draw a dataset for training: visibly different classes, in samples.parquet and split.csv."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPES = ("disc", "cross", "bars", "ring")
 
 
 def draw_shape(label: str, seed: int, size: tuple[int, int] = (48, 40)) -> bytes:
-    """Return a PNG of a class's shape, placed and coloured by chance."""
+    """Return a PNG of the shape of a class, at a random place and in random colours."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", size, tuple(int(v) for v in rng.integers(200, 256, 3)))
     pen = ImageDraw.Draw(image)
@@ -49,8 +49,10 @@ def write_world(
     vary_size: bool = False,
     about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a dataset: `counts` gives for each label how many samples each part holds; `about`
-    goes into the samples' metadata."""
+    """Write a dataset.
+
+    `counts` is the number of samples by label and part; `about` is metadata of samples.parquet.
+    """
     folder = root / "data" / dataset
     folder.mkdir(parents=True, exist_ok=True)
     rows, seed = [], 0
