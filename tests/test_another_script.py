@@ -8,11 +8,9 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
 from pipeline.convert import stage as convert
@@ -20,6 +18,7 @@ from pipeline.dedupe import stage as dedupe
 from pipeline.demo.letters import tar_gz, unipen
 from pipeline.fetch import stage as fetch
 from pipeline.split import stage as split
+from tests.running import run
 from tests.tables import encoded
 
 # Three letters of Devanagari: a class table, and strokes below a headline, at 2500 units an inch.
@@ -63,11 +62,6 @@ def members(draw: Callable[[str, int, int], bytes], ending: str) -> Iterator[tup
                 name = f"devnagari_iso_char/usr_{writer}/{letter}t{trial:02}.{ending}"
                 yield name, draw(letter, writer, trial)
     yield f"devnagari_iso_char/usr_3/099t01.{ending}", draw("000", 3, 9)
-
-
-def run(command: click.Command, *arguments: str) -> None:
-    result = CliRunner().invoke(command, list(arguments))
-    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

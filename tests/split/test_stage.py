@@ -41,6 +41,7 @@ from pipeline.split.partition import (
     parts_without_decisions,
 )
 from pipeline.split.stage import report_of
+from tests.running import run
 from tests.tables import content, drawn, picture, sample, table, write
 
 PHASH = Dedupe(method="phash", remove_within=2, group_within=4, review_within=6)
@@ -267,7 +268,7 @@ def test_a_class_with_nothing_left_is_a_clear_error_unless_people_deleted_it() -
     rows += [sample("x", "rare"), sample(3, "rare")]
     with pytest.raises(PipelineError, match="class rare has 1 groups"):
         partition(marked(rows), params(), {})
-    with pytest.raises(PipelineError, match="class rare has no images left \(1 label-conflict\)"):
+    with pytest.raises(PipelineError, match=r"class rare has no images left \(1 label-conflict\)"):
         partition(marked(rows), params(), {content("x"): Verdict(action="delete")})
     all_deleted = {content(name): Verdict(action="delete") for name in ("x", 3)}
     assert "out" in partition(marked(rows), params(), all_deleted).part
@@ -465,12 +466,6 @@ def drawn_world(count: int = 14) -> list[dict[str, Any]]:
     return rows
 
 
-def run(command: Any, *arguments: str) -> str:
-    result = CliRunner().invoke(command, list(arguments))
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 def rows_of(dataset: str) -> dict[str, dict[str, str]]:
     with (dataset_folder(dataset) / "split.csv").open(newline="", encoding="utf-8") as file:
         return {row["sample_id"]: row for row in csv.DictReader(file)}
@@ -550,7 +545,7 @@ def test_a_picture_that_joins_two_old_groups_is_said(project: Callable[..., Path
     one, other = (list(was.values()).index(part) for part in ("train", "test"))
     write("birds", [*rows, sample("new", "a", group=f"w{one}", page_url=f"p{other}")])
     run(dedupe.main, "birds")
-    said = run(stage.main, "birds")
+    said = run(stage.main, "birds").output
     is_ = {name: row["part"] for name, row in rows_of("birds").items()}
     assert sum(was[name] != is_[name] for name in was) == 1
     assert read_json(dataset_folder("birds") / "reports/split.json")["moved_by_newest"] == 1
