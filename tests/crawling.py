@@ -88,7 +88,7 @@ class World:
                     "license": ("by", "by-nc", "cc0")[number % 3],
                     "license_url": "https://creativecommons.org/licenses/by/4.0/",
                     "creator": f"Person {number}",
-                    "attribution": f"Picture {number} by Person {number}",
+                    "attribution": f"Image {number} by Person {number}",
                 }
                 for number in range(count)
             ]

@@ -59,7 +59,11 @@ class StreamFeeder(Feeder):
     """Feeds the streams, then None; the parser asks for their pages as it needs them."""
 
     def feed(self, streams: Sequence[Stream]) -> None:
-        """Put each stream, and None as the end (the queue drops a stream that it has had)."""
+        """Put each stream, then None.
+
+        None marks the end. A count of the streams would not do: icrawler's queue drops repeated
+        ones.
+        """
         for stream in streams:
             self.output(stream)
         self.output(None)

@@ -1,4 +1,4 @@
-"""A quota never lets in one too many, and which it lets in is no matter of luck."""
+"""The quota: never one image too many, and the same images with any timing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.crawl.quota import Quota
 
 
 def chosen(good: list[bool], wanted: int, threads: int, chance: random.Random) -> list[int]:
-    """Return which of the pictures are stored when workers take as long as they happen to."""
+    """Return which images are stored by threads whose work takes a random time."""
     quota = Quota(wanted, 0)
     waiting: queue.Queue[int | None] = queue.Queue()
     for number in range(len(good)):
@@ -45,7 +45,7 @@ def chosen(good: list[bool], wanted: int, threads: int, chance: random.Random) -
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_first_good_ones_whatever_the_threads(seed: int) -> None:
+def test_the_first_good_images_are_stored_with_any_number_of_threads(seed: int) -> None:
     chance = random.Random(seed)
     good = [chance.random() < 0.6 for _ in range(60)]
     wanted = chance.choice([1, 7, 20, 60])
@@ -54,26 +54,26 @@ def test_the_first_good_ones_whatever_the_threads(seed: int) -> None:
         assert chosen(good, wanted, threads, chance) == first
 
 
-def test_a_stop_lets_everyone_go() -> None:
+def test_stop_ends_every_wait() -> None:
     quota = Quota(1, 0)
     assert quota.begin()
-    said: list[bool] = []
+    answers: list[bool] = []
     quota.enlist()
     waiters = [
-        threading.Thread(target=lambda: said.append(quota.begin())),
-        threading.Thread(target=lambda: said.append(quota.wait_until_short())),
+        threading.Thread(target=lambda: answers.append(quota.begin())),
+        threading.Thread(target=lambda: answers.append(quota.wait_until_short())),
     ]
     for waiter in waiters:
         waiter.start()
     time.sleep(0.05)
-    assert said == []
+    assert answers == []
     quota.stop()
     for waiter in waiters:
         waiter.join(5)
-    assert said == [False, False]
+    assert answers == [False, False]
 
 
-def test_what_is_full_from_the_start() -> None:
+def test_a_quota_that_is_full_from_the_start() -> None:
     quota = Quota(3, 5)
     assert quota.is_full
     assert not quota.begin()

@@ -48,7 +48,7 @@ def test_engines_take_turns_and_give_the_licence(world: World, run: RunCrawl) ->
     assert ranked == [(engine, rank) for rank in range(1, 5) for engine in ("bing", "openverse")]
     second = attempts[3]
     assert (second.licence, second.creator) == ("by-nc", "Person 1")
-    assert second.attribution == "Picture 1 by Person 1"
+    assert second.attribution == "Image 1 by Person 1"
     assert second.page_url == "https://example.org/1"
     assert crawled.report["licences"] == {"by": 2, "by-nc": 1, "cc0": 1, "unknown": 4}
 
