@@ -1,1 +1,1 @@
-"""Work beyond one process: Dask clusters and Parquet shards."""
+"""Run stages on a Dask cluster, and exchange tables as Parquet shards."""

@@ -1,7 +1,7 @@
-"""Workers elsewhere: a Dask cluster where params ask for one, which changes no result.
+"""Run jobs on a Dask cluster if params.yaml asks for one; results do not depend on it.
 
-Work goes out in jobs and comes back in their order, through Parquet shards that the workers write.
-A worker may die at any time: Dask gives its jobs to another, and a shard written twice is one.
+Workers write results as Parquet shards, and the jobs return in their order. If a worker dies, Dask
+gives its jobs to another worker. A shard that is written twice is the same as one written once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, not_installed
 from pipeline.core.params import Compute
 from pipeline.dataset.paths import cache_folder
 from pipeline.scale import shards
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
 
 Out = TypeVar("Out")
 
-AHEAD = 2  # jobs sent for each worker's thread, so that none waits for the next
-PATIENCE_S = 60  # between looks whether any worker is left; batch systems start them slowly
-# Of another version of these the results could differ by a bit.
+AHEAD = 2  # jobs submitted per worker thread, so that none is idle
+PATIENCE_S = 60  # until the workers are checked again; batch systems start them slowly
+# packages whose version may change the last bits of a result
 _DECISIVE = ("numpy", "pillow", "imagehash", "pyarrow", "scipy")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Dask client, and where its workers leave shards and find them."""
+    """A Dask client, and the storage through which its workers exchange shards."""
 
     client: Client
-    storage: str | None = None  # null: the project's folder, which workers share
+    storage: str | None = None  # a URL; None: the project's folder, which the workers share
 
     @property
     def threads(self) -> int:
-        """Return how many jobs run at once."""
+        """The number of jobs that run at the same time."""
         return max(1, sum(self.client.nthreads().values()))
 
     def url(self, dataset: str, kind: str) -> str:
-        """Return where the shards of a kind are: "samples", "hashes", ..."""
+        """Return the URL of the shards of a kind, such as "samples" or "hashes"."""
         if self.storage is None:
             return str(cache_folder(dataset).absolute() / kind)
         return f"{self.storage}/{dataset}/{kind}"
 
     @contextmanager
     def scratch(self, dataset: str, kind: str) -> Iterator[str]:
-        """Give a URL for shards that nobody needs before the block or after it."""
+        """Give a URL for temporary shards; they are removed before and after the block."""
         url = self.url(dataset, kind)
         shards.clear(url)
         try:
@@ -64,10 +64,11 @@ class Cluster:
     def map_jobs(
         self, function: Callable[..., Out], jobs: Iterable[tuple[Any, ...]]
     ) -> Iterator[Out]:
-        """Call `function` with each job's arguments on a worker; give results in the jobs' order.
+        """Call `function` on the workers with each job's arguments; yield results in their order.
 
-        Holds few jobs and results at a time. A job that loses its worker runs again on another.
-        Raises what the function raises, and PipelineError when workers die of a job or are gone.
+        Only a few jobs and results are in memory at a time. A job whose worker dies runs again.
+        Raises what the function raises, and PipelineError if a job kills its workers, if no worker
+        is left, or if a worker does not find a file.
         """
         ahead: deque[Any] = deque()
         most = AHEAD * self.threads
@@ -82,7 +83,7 @@ class Cluster:
             self.client.cancel(list(ahead))
 
     def result(self, future: Any) -> Any:
-        """Wait for one future; see `map_jobs`."""
+        """Return the result of one future. Raises as `map_jobs` does."""
         from distributed import KilledWorker
 
         while True:
@@ -90,29 +91,32 @@ class Cluster:
                 return future.result(timeout=PATIENCE_S)
             except TimeoutError as error:
                 if future.done():
-                    raise  # the job's own
+                    raise  # the job itself raised it
                 if not self.client.nthreads():
-                    raise PipelineError("the cluster has no worker left") from error
+                    raise PipelineError(
+                        "the cluster has no worker left; start workers again"
+                    ) from error
             except KilledWorker as error:
                 count = error.allowed_failures + 1
                 raise PipelineError(
-                    f"a job killed {count} workers, most often for want of memory"
+                    f"a job killed {count} workers, most often because memory ran out; give the "
+                    "workers more memory"
                 ) from error
             except CancelledError as error:
-                raise PipelineError(f"the cluster gave a job up: {error}") from error
+                raise PipelineError(f"the cluster cancelled a job: {error}") from error
             except FileNotFoundError as error:
                 raise PipelineError(
-                    f"a worker finds no {error.filename}; workers elsewhere need the project's "
-                    "folder under the same path"
+                    f"{error.filename}: file not found on a worker; workers on other machines need "
+                    "the project's folder under the same path"
                 ) from error
 
 
 @contextmanager
 def workers(compute: Compute) -> Iterator[Cluster | None]:
-    """Give the cluster that params ask for, None where work stays in this process.
+    """Give the cluster that params ask for; None if work stays in this process.
 
-    Raises PipelineError when Dask is missing, the scheduler or its workers cannot be had, their
-    versions are not this machine's, or the storage cannot be written.
+    Raises PipelineError if Dask is not installed, if the scheduler or a worker does not answer, if
+    a worker has other versions than this machine, or if the storage cannot be written.
     """
     if compute.kind == "local":
         yield None
@@ -120,9 +124,7 @@ def workers(compute: Compute) -> Iterator[Cluster | None]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise PipelineError(
-            "params.yaml: compute.kind is dask, which is not installed: pip install 'kalai[scale]'"
-        ) from error
+        raise not_installed("distributed (for compute.kind dask)", "scale") from error
     if compute.storage is not None:
         shards.check(compute.storage)
     with ExitStack() as stack:
@@ -133,21 +135,24 @@ def workers(compute: Compute) -> Iterator[Cluster | None]:
                 client = stack.enter_context(Client(compute.scheduler, timeout=PATIENCE_S))
                 client.wait_for_workers(1, timeout=PATIENCE_S)
             except (OSError, ValueError) as error:  # a timeout is an OSError
-                raise PipelineError(f"compute.scheduler: {compute.scheduler}: {error}") from error
+                raise PipelineError(
+                    f"params.yaml: compute.scheduler: {compute.scheduler}: {error}; start a "
+                    "scheduler and workers, or correct the address"
+                ) from error
         _check_versions(client)
         yield Cluster(client, compute.storage)
 
 
 @contextmanager
 def local_cluster(count: int) -> Iterator[Client]:
-    """Give a client of `count` worker processes, started on this machine for the block."""
+    """Give a client of `count` worker processes that run on this machine during the block."""
     import dask
     from distributed import Client, LocalCluster
 
     with (
-        # Otherwise a worker that dies twice in 15 s, on a busy machine, is given up for ever.
+        # By default, a worker that dies twice within 15 s is not started again.
         dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
-        # A process a worker, as Python's own code holds the GIL.
+        # One thread per process, because Python code holds the GIL.
         LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0") as own,
         Client(own) as client,
     ):
@@ -159,18 +164,20 @@ def _check_versions(client: Client) -> None:
     try:
         there = client.run(versions)
     except ImportError as error:
-        raise PipelineError(f"a worker cannot import kalai: {error}") from error
+        raise PipelineError(
+            f"a worker cannot import kalai: {error}; install kalai for the workers"
+        ) from error
     for worker, found in there.items():
         for name, its in found.items():
             if its != here[name]:
                 raise PipelineError(
-                    f"worker {worker} has {name} {its}, this machine {here[name]}: results "
-                    "could differ; start the workers again with the same"
+                    f"worker {worker} has {name} {its}, but this machine has {here[name]}, so "
+                    "results could differ; start the workers with the same versions"
                 )
 
 
 def versions() -> dict[str, str]:
-    """Return what decides results: of Python, of packages and of this one's code."""
+    """Return the versions that may change results: of Python, of packages and of kalai's code."""
     return {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         **{name: version(name) for name in _DECISIVE},
@@ -179,6 +186,7 @@ def versions() -> dict[str, str]:
 
 
 def _code() -> str:
+    """Return a short hash of all modules of kalai."""
     code = hashlib.sha256()
     package = Path(__file__).parent.parent
     for module in sorted(package.rglob("*.py")):
@@ -187,4 +195,4 @@ def _code() -> str:
     return code.hexdigest()[:12]
 
 
-_CODE = _code()  # as it was when this process began: a worker does not see a later edit
+_CODE = _code()  # read at import, as a running worker does not see a later edit

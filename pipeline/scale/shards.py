@@ -1,7 +1,8 @@
-"""Tables as Parquet shards under one URL, `<url>/part-000000.parquet` and on.
+"""Read and write tables as Parquet shards: `<url>/part-000000.parquet`, `part-000001`, and so on.
 
-A URL is whatever fsspec reaches (`s3://bucket/kalai`, `file:///mnt/kalai`, `memory://kalai`) or a
-local path. A shard appears whole or not at all, and writing one twice leaves one.
+A URL is a local path or any that fsspec supports (`s3://bucket/kalai`, `file:///mnt/kalai`,
+`memory://kalai`). A shard is written atomically, and writing it again replaces it. A store that
+fails raises OSError, or PipelineError for errors of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import replacing, sha256_of
 
 _PART = re.compile(r"part-(\d{6,})\.parquet")
-_WHOLE = "SHA256"  # beside the shards of a file: its sha256, written last
+_COMPLETE = "SHA256"  # object beside published shards; the sha256 of their file, written last
 
 
 def shard_at(url: str, number: int) -> str:
@@ -28,9 +29,9 @@ def shard_at(url: str, number: int) -> str:
 
 
 def shards_in(url: str) -> list[str]:
-    """Return the URLs of the shards under a URL in their order; none where there is nothing."""
+    """Return the URLs of the shards under a URL, in order; an empty list if there are none."""
     with _store(url) as (system, folder):
-        system.invalidate_cache()  # object stores remember listings, and workers write elsewhere
+        system.invalidate_cache()  # fsspec caches listings, but other processes write shards
         try:
             names = [path.rpartition("/")[2] for path in system.ls(folder, detail=False)]
         except FileNotFoundError:
@@ -40,12 +41,12 @@ def shards_in(url: str) -> list[str]:
 
 
 def next_shard(there: Sequence[str]) -> int:
-    """Return the number after all of `shards`; there may be gaps."""
+    """Return the number after the last of these shards; numbers may have gaps."""
     return int(there[-1].rpartition("-")[2].partition(".")[0]) + 1 if there else 0
 
 
 def write_shard(shard: str, table: pa.Table) -> None:
-    """Write a shard, in place of what stood there."""
+    """Write a shard, or replace it."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     _put(shard, sink.getvalue().to_pybytes())
@@ -53,33 +54,36 @@ def write_shard(shard: str, table: pa.Table) -> None:
 
 @contextmanager
 def open_parquet(file: str) -> Iterator[pq.ParquetFile]:
-    """Give a shard, or any Parquet file, to read parts of. Raises PipelineError when it is none."""
+    """Give a shard, or another Parquet file, to read parts of it.
+
+    Raises PipelineError if it is not Parquet.
+    """
     with _store(file) as (system, path):
         stream = system.open(path, "rb")
     with stream:
         try:
             source = pq.ParquetFile(stream)
         except pa.ArrowException as error:
-            raise PipelineError(f"{file}: not a Parquet file: {error}") from error
+            raise PipelineError(f"{file}: not a Parquet file: {error}; remove it") from error
         yield source
 
 
 def read_shard(shard: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the rows of a shard, all columns or the named ones."""
+    """Return a shard as a table, all columns or the named ones."""
     with open_parquet(shard) as file:
         return file.read(columns)
 
 
 def take_shard(shard: str) -> pa.Table:
-    """Return the rows of a shard and remove it."""
+    """Return a shard as a table, and remove the shard."""
     table = read_shard(shard)
     _remove(shard)
     return table
 
 
 def clear(url: str) -> None:
-    """Remove the shards under a URL, and what says that they are whole before any of them."""
-    with _store(f"{url}/{_WHOLE}") as (system, path):
+    """Remove the shards under a URL, after the mark that they are complete."""
+    with _store(f"{url}/{_COMPLETE}") as (system, path):
         if system.exists(path):
             system.rm_file(path)
     for shard in shards_in(url):
@@ -87,32 +91,32 @@ def clear(url: str) -> None:
 
 
 def publish(file: Path, url: str) -> None:
-    """Have the shards under a URL hold a local Parquet file's rows, a shard a row group.
+    """Write a local Parquet file as shards under a URL, one for each row group.
 
-    Does nothing where they do already; a set that was left half written is written again.
+    Does nothing if the shards of the same file are there. Incomplete shards are written again.
     """
     digest = sha256_of(file).encode()
-    with _store(f"{url}/{_WHOLE}") as (system, path):
+    with _store(f"{url}/{_COMPLETE}") as (system, path):
         if system.exists(path) and system.cat_file(path) == digest:
             return
     clear(url)
     with pq.ParquetFile(file) as source:
         for number in range(source.num_row_groups):
             write_shard(shard_at(url, number), source.read_row_group(number))
-    _put(f"{url}/{_WHOLE}", digest)
+    _put(f"{url}/{_COMPLETE}", digest)
 
 
 def check(url: str) -> None:
-    """Write and remove a small object. Raises PipelineError with what a store says against it."""
+    """Write and remove a small object. Raises PipelineError if the store refuses that."""
     try:
         _put(f"{url}/.kalai", b"")
         _remove(f"{url}/.kalai")
     except OSError as error:
-        raise PipelineError(f"compute.storage: {url}: {error}") from error
+        raise PipelineError(f"params.yaml: compute.storage: {url}: {error}") from error
 
 
 def _put(url: str, data: bytes) -> None:
-    """Write an object whole or not at all, as stores do and a disk does by renaming."""
+    """Write an object atomically; object stores do so, a local disk does so by renaming."""
     with _store(url) as (system, path):
         from fsspec.implementations.local import LocalFileSystem
 
@@ -130,21 +134,22 @@ def _remove(url: str) -> None:
 
 @contextmanager
 def _store(url: str) -> Iterator[tuple[Any, str]]:
-    """Give the file system of a URL and the path in it.
+    """Give the fsspec file system of a URL, and the path in it.
 
-    Raises PipelineError where there is none, and of whatever else than an OSError it raises.
+    Raises PipelineError if no file system supports the URL, and in place of any error in the block
+    that is not an OSError.
     """
     try:
         from fsspec.core import url_to_fs
 
         found: tuple[Any, str] = url_to_fs(url)
     except ImportError as error:
-        raise PipelineError(f"{url}: {error}; pip install 'kalai[scale]'") from error
+        raise PipelineError(f"{url}: {error}; run: pip install 'kalai[scale]'") from error
     except ValueError as error:
         raise PipelineError(f"{url}: {error}") from error
     try:
         yield found
     except (OSError, PipelineError):
         raise
-    except Exception as error:  # every store has its own kinds
+    except Exception as error:  # each store has exceptions of its own
         raise PipelineError(f"{url}: {type(error).__name__}: {error}") from error

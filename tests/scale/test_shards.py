@@ -1,4 +1,4 @@
-"""Shards: whole or absent, in their order, the same in memory, on a disk and under a URL."""
+"""Shards: atomic and ordered, in memory, on a disk and under a URL."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def numbers(*values: int) -> pa.Table:
 
 @pytest.fixture(params=["memory", "file", "path"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give a URL, or a path, under which there is nothing yet."""
+    """Give a URL or a path without any shards."""
     folder = tmp_path / "a store [1]"
     return {
         "memory": f"memory://{uuid.uuid4().hex}/deep",
@@ -47,11 +47,11 @@ def test_shards_come_back_in_the_order_of_their_numbers(url: str) -> None:
         write_shard(shard_at(url, number), numbers(number, number + 1))
     there = shards_in(url)
     assert [read_shard(shard)["n"][0].as_py() for shard in there] == [0, 2, 11, 1_000_000]
-    assert next_shard(there) == 1_000_001, "a gap is no place for a new one"
+    assert next_shard(there) == 1_000_001, "a gap is not filled"
     assert read_shard(there[0], ["text"]).to_pydict() == {"text": ["0", "1"]}
 
 
-def test_a_shard_written_twice_is_one(url: str) -> None:
+def test_a_shard_written_again_is_replaced(url: str) -> None:
     for _ in range(2):
         write_shard(shard_at(url, 3), numbers(7))
     write_shard(shard_at(url, 3), numbers(8, 9))
@@ -60,7 +60,7 @@ def test_a_shard_written_twice_is_one(url: str) -> None:
     assert shards_in(url) == []
 
 
-def test_a_published_file_is_written_once_a_shard_a_row_group(url: str, tmp_path: Path) -> None:
+def test_a_file_is_published_once_with_a_shard_for_each_row_group(url: str, tmp_path: Path) -> None:
     file = tmp_path / "samples.parquet"
     pq.write_table(numbers(*range(10)), file, row_group_size=4)
     publish(file, url)
@@ -70,15 +70,17 @@ def test_a_published_file_is_written_once_a_shard_a_row_group(url: str, tmp_path
         [4, 5, 6, 7],
         [8, 9],
     ]
-    write_shard(there[0], numbers(100))  # not how they change; it shows who is believed
+    write_shard(there[0], numbers(100))  # a change that shows whether publish writes again
     publish(file, url)
-    assert read_shard(there[0])["n"].to_pylist() == [100], "the same file was not sent again"
+    assert read_shard(there[0])["n"].to_pylist() == [100], (
+        "shards of the same file are not written again"
+    )
     pq.write_table(numbers(1, 2), file)
     publish(file, url)
     assert [read_shard(shard)["n"].to_pylist() for shard in shards_in(url)] == [[1, 2]]
 
 
-def test_a_half_written_set_is_not_believed(
+def test_an_incomplete_set_of_shards_is_written_again(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "samples.parquet"
@@ -106,7 +108,7 @@ def test_a_half_written_set_is_not_believed(
     assert shards_in(url) == []
 
 
-def test_no_reader_sees_half_a_shard_on_a_disk(
+def test_a_failed_write_leaves_the_old_shard_on_a_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"file://{tmp_path}"
@@ -124,7 +126,7 @@ def test_no_reader_sees_half_a_shard_on_a_disk(
     assert [path.name for path in tmp_path.iterdir()] == ["part-000000.parquet"]
 
 
-def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
+def test_failures_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "part-000000.parquet").write_bytes(b"no")
     with (
         pytest.raises(PipelineError, match=r"part-000000.parquet: not a Parquet file"),
@@ -134,7 +136,9 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"nowhere://x/part-0+.parquet: Protocol not known"):
         read_shard(shard_at("nowhere://x", 0))
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(PipelineError, match=r"compute.storage: file://.*/file/x: .*Not a direct"):
+    with pytest.raises(
+        PipelineError, match=r"params.yaml: compute.storage: file://.*/file/x: .*Not a direct"
+    ):
         check(f"file://{tmp_path}/file/x")
     check(f"file://{tmp_path}/new/folder")
     assert list((tmp_path / "new/folder").iterdir()) == []
