@@ -158,7 +158,7 @@ def main() -> None:
 
     \b
     Example:
-      python -m pipeline.collect
+      kalai collect
     """
     params = load_params()
     classes = [

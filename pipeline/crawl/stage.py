@@ -51,7 +51,7 @@ ADVICE = {
 @click.option(
     "--anew",
     is_flag=True,
-    help="Start with an empty folder, even if dvc.lock records images of this class.",
+    help="Crawl from nothing if the folder has no images, even if dvc.lock records some.",
 )
 def main(dance: str, anew: bool) -> None:
     """Search for images of one class and download them.

@@ -130,7 +130,7 @@ def main(dataset: str) -> None:
 
     \b
     Example:
-      python -m pipeline.fetch tamil
+      kalai fetch tamil
     """
     params: Fetch = section(load_params(), "fetch", dataset)
     report, records = report_path(dataset, "fetch"), known_archives_path(dataset)
