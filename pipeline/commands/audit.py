@@ -22,7 +22,7 @@ from pipeline.dataset.columns import SAMPLE_ID
 from pipeline.dataset.contents import Ints
 from pipeline.dataset.dedupe_result import read_dedupe_result
 from pipeline.dataset.ingest import image_files, utf8_name
-from pipeline.dataset.pairs_table import Edges
+from pipeline.dataset.pairs_table import KINDS, NEAR, SAME
 from pipeline.dataset.paths import DATA, missing_file, split_path
 from pipeline.dataset.split_table import OUT, read_split
 from pipeline.dataset.tables import damaged
@@ -30,17 +30,13 @@ from pipeline.dedupe.edges import edges_of
 from pipeline.dedupe.hash_cache import BOTH, hash_files
 from pipeline.report.wording import counts
 from pipeline.split.groups import origins_of
-from pipeline.split.leaks import Audit, residual_method
+from pipeline.split.leaks import PERHAPS, SAME_BYTES, Audit, residual_method
 
 TRAIN_NAMES = ("train", "training", "trn")  # usual names of the training set's folder
 HEADER = ("part", "picture", "kind", "distance", "in_train")
-COLUMNS = {
-    "same_bytes": "same bytes",
-    "near_duplicate": "near-duplicate",
-    "mirrored": "mirrored",
-    "crop": "crop",
-    "same_group": "same group",
-    "perhaps": "perhaps near-duplicate",
+COLUMNS = {  # headings of leaks whose key is not the heading
+    KINDS[NEAR].leak: "near-duplicate",
+    PERHAPS: "perhaps near-duplicate",
 }
 
 
@@ -181,10 +177,10 @@ def findings(images: Images, train: str) -> Iterator[tuple[str, str, str, int, s
     for row in np.flatnonzero(~is_train & (images.part != OUT)).tolist():
         if example[of[row]] >= 0:
             twin = images.names[example[of[row]]]
-            yield str(images.part[row]), images.names[row], "same", 0, twin
+            yield str(images.part[row]), images.names[row], SAME, 0, twin
     is_near = edges.near.distance <= images.audit.policy.group_within
-    kinds = Edges(edges.near.where(is_near), edges.mirror, edges.crop)._asdict()
-    for kind, pairs in {**kinds, "perhaps": edges.near.where(~is_near)}.items():
+    kinds = edges._replace(near=edges.near.where(is_near))._asdict()
+    for kind, pairs in {**kinds, PERHAPS: edges.near.where(~is_near)}.items():
         nearest: dict[int, tuple[int, int]] = {}
         for one, other in ((pairs.a, pairs.b), (pairs.b, pairs.a)):
             in_train = example[other] >= 0
@@ -205,7 +201,7 @@ def findings(images: Images, train: str) -> Iterator[tuple[str, str, str, int, s
 def as_text(report: dict[str, Any]) -> str:
     """Return a report as a table of text."""
     kinds = list(next(iter(report["held_out"].values())))[1:]
-    header = ["part", "images", *(COLUMNS[kind] for kind in kinds)]
+    header = ["part", "images", *(COLUMNS.get(kind, kind.replace("_", " ")) for kind in kinds)]
     rows = [
         [part, str(found["pictures"]), *(f"{found[kind]:.1%}" for kind in kinds)]
         for part, found in report["held_out"].items()
@@ -280,7 +276,7 @@ def main(
     if target is not None:
         write_csv(target, HEADER, findings(images, train))
     worst = max(
-        found.get("near_duplicate", found["same_bytes"]) for found in report["held_out"].values()
+        found.get(KINDS[NEAR].leak, found[SAME_BYTES]) for found in report["held_out"].values()
     )
     if fail_above is not None and worst > fail_above:
         raise PipelineError(
