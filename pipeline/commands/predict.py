@@ -32,10 +32,22 @@ MAX_BYTES = 50_000_000  # of an image from a URL or standard input
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("-d", "--dataset", help="Use this dataset's model. Optional if only one has a model.")
 @click.option(
-    "-k", "--top", default=3, show_default=True, type=click.IntRange(1), help="Classes to print."
+    "-k",
+    "--top",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Classes to print.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-@click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "mps", "cpu"]))
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cuda", "mps", "cpu"]),
+    help="Where the model runs.",
+)
 @click.option(
     "--allow-host",
     "allowed",

@@ -187,10 +187,16 @@ def draw(
 @click.option(
     "--dpi",
     type=click.FloatRange(1, 9600),
-    help="Resolution of the drawing. [default: 250 at most]",
+    metavar="DPI",
+    help="Resolution. [default: 250, or less to fit]",
 )
 @click.option(
-    "--pen-width", type=click.IntRange(1, 16), default=2, show_default=True, help="Pixels."
+    "--pen-width",
+    type=click.IntRange(1, 16),
+    default=2,
+    show_default=True,
+    metavar="PIXELS",
+    help="Width of the drawn lines.",
 )
 @click.option(
     "--y-axis",

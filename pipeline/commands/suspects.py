@@ -180,13 +180,24 @@ def rows_of(part: Part, labels: list[str], fold: Ints, found: Sequence[Suspect])
 @click.command(cls=Stage)
 @click.argument("dataset")
 @click.option(
-    "--folds", default=5, show_default=True, type=click.IntRange(2), help="Models to train."
+    "--folds",
+    default=5,
+    show_default=True,
+    type=click.IntRange(2),
+    metavar="N",
+    help="Folds, and models to train.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(1), help="Unfrozen epochs. [default: train.DATASET in params]"
+    "--epochs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Unfrozen epochs. [default: as in params.yaml]",
 )
 @click.option(
-    "--size", type=click.IntRange(16, 1024), help="Pixels. [default: train.DATASET in params]"
+    "--size",
+    type=click.IntRange(16, 1024),
+    metavar="PIXELS",
+    help="Side of the images. [default: as in params.yaml]",
 )
 @click.option(
     "--with-test",
@@ -198,8 +209,9 @@ def main(
 ) -> None:
     """Find probably wrong labels with models that were not trained on them.
 
-    Trains one model per fold of the training and validation set. Near-duplicates and groups stay in
-    one fold. An interrupted run continues. Writes suspects.parquet, which `kalai review` shows.
+    Divides the training and validation set into folds; near-duplicates and groups share a fold. The
+    images of a fold are judged by a model that was trained on the other folds. An interrupted run
+    continues. Writes suspects.parquet, which `kalai review` shows.
 
     \b
     Examples:
