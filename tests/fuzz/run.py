@@ -1,12 +1,12 @@
-"""Fuzz the readers of handwriting, guided by coverage, for as long as you like.
+"""Fuzz the readers of handwriting with atheris, which is guided by coverage.
 
     pip install atheris
     python tests/fuzz/run.py pens CORPUS -max_total_time=3600
-    python tests/fuzz/run.py pictures CORPUS -runs=1000000
+    python tests/fuzz/run.py images CORPUS -runs=1000000
 
-CORPUS is a folder for the cases that reach new code; the seeds beside this file come first. A
-case that fails is written to the working directory: put it with the seeds once it is mended.
-What stands behind the folder goes to libFuzzer.
+CORPUS is a folder for cases that reach new code; the seeds beside this file are used first. A case
+that fails is written to the working directory; add it to the seeds after the fix. Further options
+are those of libFuzzer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["pipeline", "tests.fuzz"]):
 
 
 def main() -> None:
-    """Run libFuzzer on a target."""
+    """Run libFuzzer on the target of the command line."""
     name, corpus, *options = sys.argv[1:]
     bounds = [f"-max_len={LARGEST}", "-timeout=10", "-rss_limit_mb=1500"]
     atheris.Setup([sys.argv[0], corpus, str(SEEDS / name), *bounds, *options], TARGETS[name])

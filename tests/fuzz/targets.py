@@ -1,6 +1,6 @@
-"""What is fuzzed: readers of bytes from outside, and what must hold whatever the bytes are.
+"""The fuzz targets: readers of untrusted bytes, and properties that hold for any bytes.
 
-Only Rejected may leave a reader. What it accepted must be drawn and stored, too.
+A reader may raise Rejected and nothing else. What it accepts must be drawable and storable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.convert.unipen import finder, parse, write
 from pipeline.core.errors import Rejected
 from pipeline.images.bitmap import Bitmap
 
-LARGEST = 64 * 1024  # bytes of a case; speed and memory grow in proportion beyond
+LARGEST = 64 * 1024  # bytes of a case; time and memory grow in proportion to the size
 RENDERER = Renderer()
 INCLUDED = {
     "include/a.doc": b".COORD X Y T\n.X_POINTS_PER_INCH 100\n.INCLUDE b.dat\n",
@@ -27,11 +27,11 @@ INCLUDED = {
 
 
 def pens(data: bytes) -> None:
-    """Read a pen file that may include others and itself; write it again; draw it."""
+    """Read a pen file that may include others and itself, write it, read it again, and draw it."""
     try:
         pen = parse(data, finder(INCLUDED | {"include/self.dat": data}), "data/x.dat")
-    except Rejected as verdict:
-        check(verdict)
+    except Rejected as rejection:
+        check(rejection)
         return
     assert parse(write(pen)) == pen
     for segment in pen.segments[:50]:
@@ -44,27 +44,27 @@ def pens(data: bytes) -> None:
         assert drawn.has_ink and drawn.width >= 10 and drawn.height >= 10
 
 
-def pictures(data: bytes) -> None:
-    """Read a picture file; where the quick way read it, Pillow must agree."""
-    quick = read_tiff(data, 4096)
-    if quick is not None:
+def images(data: bytes) -> None:
+    """Read an image file; if the fast reader accepts it, Pillow must read the same pixels."""
+    fast = read_tiff(data, 4096)
+    if fast is not None:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-            slow = Bitmap.of(np.asarray(image.convert("1")))
-        assert quick.content_id == slow.content_id
+            by_pillow = Bitmap.of(np.asarray(image.convert("1")))
+        assert fast.content_id == by_pillow.content_id
     try:
-        picture = read_image(data)
-    except Rejected as verdict:
-        check(verdict)
+        found = read_image(data)
+    except Rejected as rejection:
+        check(rejection)
         return
-    with Image.open(io.BytesIO(picture.png)) as image:
+    with Image.open(io.BytesIO(found.png)) as image:
         image.load()
-        assert image.size == picture.size and image.format == "PNG"
+        assert image.size == found.size and image.format == "PNG"
 
 
-def check(verdict: Rejected) -> None:
-    """A reason is a word that can be counted, a detail one line of bounded length."""
-    assert verdict.reason.replace("-", "").isalpha()
-    assert verdict.detail.isprintable() and len(verdict.detail) < 500
+def check(rejection: Rejected) -> None:
+    """Assert that the reason is one word and the detail one short line."""
+    assert rejection.reason.replace("-", "").isalpha()
+    assert rejection.detail.isprintable() and len(rejection.detail) < 500
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"pens": pens, "pictures": pictures}
+TARGETS: dict[str, Callable[[bytes], None]] = {"pens": pens, "images": images}
