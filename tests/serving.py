@@ -1,21 +1,15 @@
-"""A small world to serve: letters that were drawn from strokes, and photos."""
+"""Two datasets with untrained models to serve: letters drawn from strokes, and photos."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
 import torch
 
 from pipeline.dataset.labels import ClassName
 from pipeline.dataset.pen_settings import PenSettings
 from pipeline.model.inputs import View
 from pipeline.model.network import Card, build, save_model
-from pipeline.pages.local import LocalPage
-from pipeline.pages.serve.page import make_page
-from pipeline.pages.serve.served import Served, load
 from tests.worlds import write_world
 
 LETTERS = (
@@ -28,7 +22,7 @@ INK = View(32, 1, "pad", margin=2, trim=True, invert=True)
 
 
 def write_models(root: Path) -> None:
-    """Write two datasets with untrained models below `root`."""
+    """Write the two datasets below `root`."""
     torch.manual_seed(0)
     for dataset, classes, view in (("letters", LETTERS, INK), ("photos", PHOTOS, View(32))):
         write_world(root, dataset, {each.label: {"train": 8, "test": 1} for each in classes})
@@ -38,22 +32,3 @@ def write_models(root: Path) -> None:
         )
         network = build(len(classes), view.channels)
         save_model(root / "data" / dataset / "model", network, card)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Served]:
-    """Give the two models, loaded."""
-    root, before = tmp_path_factory.mktemp("serve"), Path.cwd()
-    write_models(root)
-    os.chdir(root)  # data lies below the current folder; monkeypatch lives for one test only
-    try:
-        device = torch.device("cpu")
-        return {name: load(name, device) for name in ("letters", "photos")}
-    finally:
-        os.chdir(before)
-
-
-@pytest.fixture(scope="module")
-def page(served: Mapping[str, Served]) -> LocalPage:
-    """Give the page of both."""
-    return make_page(list(served.values()))

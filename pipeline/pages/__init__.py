@@ -1,1 +1,1 @@
-"""What kalai's local pages share: who may ask, how they are served, how they look."""
+"""Local web pages: the server, its protection, and the pages of `kalai review` and `serve`."""

@@ -1,4 +1,4 @@
-"""What the APIs of local pages have in common: refusals as documented, pictures as answered."""
+"""What the APIs of the local pages share: documented errors, and answers that are images."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from pipeline.pages.guard import TOKEN_HEADER
+from pipeline.pages.request_guard import TOKEN_HEADER
 
-FOR_EVER = "private, max-age=31536000, immutable"  # what a content id names never changes
-_KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png"}  # the border's two
+CACHED = "private, max-age=31536000, immutable"  # the image of a content id never changes
+_KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png"}  # the formats of stored images
 
 ContentId = Annotated[str, InPath(pattern="^[0-9a-f]{64}$")]
-TOKEN = APIKeyHeader(name=TOKEN_HEADER, auto_error=False)  # the guard judges it; this documents it
-PICTURE_ANSWER: dict[int | str, dict[str, Any]] = {
+TOKEN = APIKeyHeader(name=TOKEN_HEADER, auto_error=False)  # documents it; the guard checks it
+IMAGE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"content": {kind: {} for kind in (*_KINDS.values(), "image/svg+xml")}}
 }
 
 
 class Problem(BaseModel):
-    """Why there is no answer, in a line."""
+    """Why a request failed, in one line."""
 
     error: str
 
@@ -31,30 +31,30 @@ class Problem(BaseModel):
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": why}
     for status, why in {
-        400: "Not JSON, or not HTTP, or the dataset is damaged",
-        403: f"No {TOKEN_HEADER}, or from another page",
-        404: "Not here",
-        409: "Somebody was quicker",
-        413: "Too many bytes",
-        421: "Not this host",
-        422: "Refused, with the reason",
+        400: "The request is not valid HTTP or JSON, or the dataset is damaged",
+        403: f"{TOKEN_HEADER} is missing or wrong, or the request comes from another page",
+        404: "Not found",
+        409: "The decisions have changed since the given version",
+        413: "The body is too large",
+        421: "The Host header does not name this server",
+        422: "A value is not valid; the error names it",
     }.items()
 }
 
 
 def answers(model: Any) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of an answer that is written without FastAPI's help."""
+    """Return the documentation of an answer that FastAPI does not serialise itself."""
     return {200: {"model": model}}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of some refusals."""
+    """Return the documentation of some error statuses."""
     return {status: REFUSALS[status] for status in statuses}
 
 
-def picture_answer(data: bytes) -> Response:
-    """Answer with a stored picture. Refuses what is neither JPEG nor PNG."""
+def image_answer(data: bytes) -> Response:
+    """Return the answer with a stored image; raise HTTPException if it is not a JPEG or PNG."""
     for beginning, kind in _KINDS.items():
         if data.startswith(beginning):
-            return Response(data, media_type=kind, headers={"Cache-Control": FOR_EVER})
-    raise HTTPException(422, "neither JPEG nor PNG")
+            return Response(data, media_type=kind, headers={"Cache-Control": CACHED})
+    raise HTTPException(422, "the stored image is neither JPEG nor PNG")

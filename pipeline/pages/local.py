@@ -1,4 +1,4 @@
-"""A local page: a guarded FastAPI app, and a server that opens the browser on it."""
+"""A local page: a protected FastAPI app, and a server that opens the browser."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from starlette.types import ASGIApp
 
 from pipeline import __version__
 from pipeline.core.errors import PipelineError, Rejected
-from pipeline.pages.guard import MAX_BODY, Guard
+from pipeline.pages.request_guard import MAX_BODY, Guard
 
 HERE = Path(__file__).parent
-HOST = "127.0.0.1"  # this machine alone
+HOST = "127.0.0.1"  # this machine only
 
 
 class LocalPage:
-    """An app with our manners; routes are added to `app`, `asgi` is what is served.
+    """A FastAPI app behind the request guard: add routes to `app`, serve `asgi`.
 
-    `folder` holds the page's own `templates/` and `static/`; templates extend `base.html` and are
-    rendered by `render`, which gives them the token (None: drawn by lot). Static files are at
-    `/static/base` (shared) and `/static/page`. Errors are JSON: `{"error": "one line"}`.
+    `folder` holds the page's own `templates/` and `static/`. Templates extend `base.html`; `render`
+    gives them the token, which is random if `token` is None. Static files are at `/static/base`
+    (shared) and `/static/page`. Errors are JSON: `{"error": "one line"}`.
     """
 
     def __init__(
         self, title: str, folder: Path, max_body: int = MAX_BODY, token: str | None = None
     ) -> None:
         self.title, self.token = title, token or secrets.token_urlsafe(32)
-        # FastAPI's pages of documentation load from elsewhere; /openapi.json needs none of them
+        # FastAPI's documentation pages load scripts from other hosts; /openapi.json does not
         self.app = FastAPI(title=title, version=__version__, docs_url=None, redoc_url=None)
         self.asgi: ASGIApp = Guard(self.app, self.token, max_body)
         self._templates = jinja2.Environment(
@@ -53,28 +53,31 @@ class LocalPage:
         self.app.mount("/static/base", StaticFiles(directory=HERE / "static"))
         self.app.mount("/static/page", StaticFiles(directory=folder / "static"))
         for kind, status in ((Rejected, 422), (PipelineError, 400), (HTTPException, None)):
-            self.app.add_exception_handler(kind, telling(status))
-        self.app.add_exception_handler(RequestValidationError, tell_invalid)
+            self.app.add_exception_handler(kind, error_handler(status))
+        self.app.add_exception_handler(RequestValidationError, invalid_request)
 
     def render(self, template: str, **values: Any) -> HTMLResponse:
-        """Return a page made from a template."""
+        """Return a page from a template."""
         found = self._templates.get_template(template)
         return HTMLResponse(found.render(title=self.title, token=self.token, **values))
 
 
-def telling(status: int | None) -> Callable[[Request, Exception], JSONResponse]:
-    """Return a handler that answers with what an exception says; None: with its own status."""
+def error_handler(status: int | None) -> Callable[[Request, Exception], JSONResponse]:
+    """Return a handler that answers with the exception's message.
 
-    def tell(request: Request, error: Exception) -> JSONResponse:
+    If `status` is None, the exception has its own.
+    """
+
+    def handle(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, HTTPException):
             return JSONResponse({"error": error.detail}, status or error.status_code)
         return JSONResponse({"error": str(error)}, status or 500)
 
-    return tell
+    return handle
 
 
-def tell_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Say in one line which value of a request is wrong; never repeat the value."""
+def invalid_request(request: Request, error: Exception) -> JSONResponse:
+    """Return which value of a request is wrong, in one line that does not repeat the value."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(step) for step in first["loc"])
@@ -82,9 +85,9 @@ def tell_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def serve(page: LocalPage, port: int, *, host: str = HOST, is_shown: bool = True) -> None:
-    """Serve a page until Ctrl-C; open the browser on it where `is_shown`.
+    """Serve a page until Ctrl-C; open it in the browser if `is_shown`.
 
-    `port` 0 takes a free one. Raises PipelineError where the port is taken.
+    Port 0 takes a free port. Raises PipelineError if the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
@@ -92,22 +95,23 @@ def serve(page: LocalPage, port: int, *, host: str = HOST, is_shown: bool = True
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise PipelineError(f"{host}:{port}: {error.strerror}; try --port 0") from error
+            message = f"{host}:{port}: {error.strerror}; run with --port 0 to take a free port"
+            raise PipelineError(message) from error
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listener.getsockname()[1]}/"
 
         def ready() -> None:
-            click.echo(f"{page.title}: {url}   (Ctrl-C ends it)")
+            click.echo(f"{page.title}: {url}   (press Ctrl-C to stop)")
             if is_shown:
                 webbrowser.open(url)
 
         config = uvicorn.Config(page.asgi, log_level="warning", lifespan="off", server_header=False)
-        with suppress(KeyboardInterrupt):  # uvicorn ends well, then passes Ctrl-C on
+        with suppress(KeyboardInterrupt):  # uvicorn shuts down, then raises it again
             _Server(config, ready).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """A server that tells when it is ready."""
+    """A server that calls a function when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

@@ -1,13 +1,14 @@
-"""Whether a letter that is drawn on the page is named as well as the archive's own picture of it.
+"""Measure whether letters drawn on the page are predicted as well as the archive's own images.
 
     python tests/benchmarks/serve.py --data . --dataset tamil --archive test-online.tar.gz
     python tests/benchmarks/serve.py --data . --dataset tamil --archive ... --check
 
-`--data` is a project with a trained model of handwriting. Letters of an archive of pen files, each
-chosen by the hash of its id, are named four ways on the same samples: from the picture that
-`convert` makes and `evaluate` judges; from their strokes through the API, the tablet's resolution
-told; the same untold, so that they get the usual size; and written on the pad of the page with the
-mouse of a real browser. `--check` fails where a way is more than a point from the first.
+`--data` is a project with a trained model of handwriting. Letters of an archive of pen files,
+chosen by the hash of their ids, are predicted in four ways: from the image that `convert` makes and
+`evaluate` judges; from their strokes through the API, with the tablet's resolution; the same
+without it, so that they get the median size; and written on the page's pad with the mouse of a real
+browser.
+`--check` fails if the accuracy of a way differs from the first by more than 1 percentage point.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 
     from pipeline.convert.archive import Letter
     from pipeline.convert.render import Outline
-    from pipeline.pages.serve.loaded_model import Served
+    from pipeline.pages.serve.loaded_model import LoadedModel
 
-GOAL = 0.01  # of accuracy
+GOAL = 0.01  # the largest difference in accuracy
 FILLS = 0.6  # of the pad's side; people leave a margin
 
 
 class Way(NamedTuple):
-    """How letters were named: a label a letter, and the content ids of what was drawn."""
+    """One way to predict letters: the label and the drawing's content id of each letter."""
 
     name: str
     labels: list[str]
@@ -48,7 +49,7 @@ class Way(NamedTuple):
 
 
 def read_letters(archive: Path, count: int) -> tuple[list[Letter], list[Outline]]:
-    """Return letters of an archive, and their strokes; the hash of an id says which."""
+    """Return the letters with the smallest hashes of their ids, and their strokes."""
     from pipeline.convert.archive import Letter, read_member, walk
     from pipeline.convert.hp_archive import HpLayout
     from pipeline.convert.letters import read_pen
@@ -66,31 +67,35 @@ def read_letters(archive: Path, count: int) -> tuple[list[Letter], list[Outline]
     return [letter for letter, _ in found[:count]], [outline for _, outline in found[:count]]
 
 
-def named_from_pictures(served: Served, letters: Sequence[Letter]) -> Way:
-    """Name letters as `convert` and `evaluate` do."""
+def predict_images(model: LoadedModel, letters: Sequence[Letter]) -> Way:
+    """Predict letters as `convert` and `evaluate` do."""
     import numpy as np
 
     from pipeline.convert.letters import convert_letters
     from pipeline.model.inputs import decode
     from pipeline.model.network import predict_logits
 
-    assert served.pen is not None
+    assert model.pen is not None
     began = time.perf_counter()
-    rows = convert_letters(served.pen.drawing, letters).columns
-    pixels = np.stack([decode(each["bytes"], served.card.view)[0] for each in rows["image"]])
-    logits = predict_logits(served.network, pixels, served.card, served.device)
-    labels = [served.card.classes[place].label for place in logits.argmax(1)]
-    return Way("the archive's picture", labels, rows["content_id"], time.perf_counter() - began)
+    rows = convert_letters(model.pen.drawing, letters).columns
+    pixels = np.stack([decode(each["bytes"], model.card.view)[0] for each in rows["image"]])
+    logits = predict_logits(model.network, pixels, model.card, model.device)
+    labels = [model.card.classes[place].label for place in logits.argmax(1)]
+    return Way("the archive's image", labels, rows["content_id"], time.perf_counter() - began)
 
 
-def named_by_api(
-    name: str, ask: Callable[[dict[str, Any]], Any], outlines: Sequence[Outline], *, told: bool
+def predict_by_api(
+    name: str,
+    ask: Callable[[dict[str, Any]], Any],
+    outlines: Sequence[Outline],
+    *,
+    has_resolution: bool,
 ) -> Way:
-    """Name letters by POST."""
+    """Predict letters by POST."""
     labels, drawn, began = [], [], time.perf_counter()
     for outline in outlines:
         body: dict[str, Any] = {"strokes": [stroke.tolist() for stroke in outline.strokes]}
-        if told:
+        if has_resolution:
             body["points_per_inch"] = outline.points_per_inch[0]
         answer = ask(body)
         labels.append(answer["top"][0]["label"])
@@ -99,9 +104,9 @@ def named_by_api(
 
 
 async def write(page: Page, mouse: CDPSession, outline: Outline) -> Any:
-    """Write a letter on the pad with the mouse; return the API's answer to all of it.
+    """Write a letter on the pad with the mouse; return the API's answer to the whole letter.
 
-    No event waits for the one before: as from a real mouse, many come in a frame.
+    Events do not wait for each other: as with a real mouse, many come in one frame.
     """
     import numpy as np
 
@@ -129,13 +134,13 @@ async def write(page: Page, mouse: CDPSession, outline: Outline) -> Any:
 
 
 def is_whole(answer: Response, strokes: int) -> bool:
-    """Tell whether an answer is to so many strokes."""
+    """Return whether an answer is to a request with this number of strokes."""
     body = answer.request.post_data_json if answer.url.endswith("/strokes") else None
     return body is not None and len(body["strokes"]) == strokes
 
 
-async def named_on_the_pad(url: str, outlines: Sequence[Outline]) -> Way:
-    """Name letters by writing them in a browser."""
+async def predict_on_the_pad(url: str, outlines: Sequence[Outline]) -> Way:
+    """Predict letters by writing them in a browser."""
     from playwright.async_api import async_playwright
 
     from tests.browsing import ARGUMENTS
@@ -159,39 +164,39 @@ async def named_on_the_pad(url: str, outlines: Sequence[Outline]) -> Way:
 
 
 def measure(dataset: str, archive: Path, samples: int, canvas: int) -> tuple[list[str], list[Way]]:
-    """Return what the letters are, and how each way named them; the pad the first few."""
+    """Return the letters' labels and each way's predictions; the pad gets the first `canvas`."""
     import httpx
     import torch
 
     from pipeline.pages.request_guard import TOKEN_HEADER
     from pipeline.pages.serve.app import make_page
     from pipeline.pages.serve.loaded_model import load
-    from tests.browsing import served as serving
+    from tests.browsing import served
 
-    served = load(dataset, torch.device("cpu"))
+    model = load(dataset, torch.device("cpu"))
     letters, outlines = read_letters(archive, samples)
-    page = make_page([served])
-    ways = [named_from_pictures(served, letters)]
-    with serving(page) as url, httpx.Client(headers={TOKEN_HEADER: page.token}) as client:
+    page = make_page([model])
+    ways = [predict_images(model, letters)]
+    with served(page) as url, httpx.Client(headers={TOKEN_HEADER: page.token}) as client:
 
         def ask(body: dict[str, Any]) -> Any:
             answer = client.post(f"{url}/api/{dataset}/strokes", json=body, timeout=60)
             return answer.raise_for_status().json()
 
-        ways.append(named_by_api("strokes, size told", ask, outlines, told=True))
-        ways.append(named_by_api("strokes, usual size", ask, outlines, told=False))
+        ways.append(predict_by_api("strokes, resolution", ask, outlines, has_resolution=True))
+        ways.append(predict_by_api("strokes, median size", ask, outlines, has_resolution=False))
         if canvas:
-            ways.append(asyncio.run(named_on_the_pad(url, outlines[:canvas])))
+            ways.append(asyncio.run(predict_on_the_pad(url, outlines[:canvas])))
     return [letter.class_id for letter in letters], ways
 
 
 def table(actual: Sequence[str], ways: Sequence[Way]) -> tuple[str, list[str]]:
-    """Return a table of the ways, and what is not as it should be."""
+    """Return a table of the ways, and the failures."""
     lines = [
-        f"{'':22}| letters | right  | first way | same name | same picture | ms a letter",
-        "-" * 22 + "|---------|--------|-----------|-----------|--------------|------------",
+        f"{'':22}| letters | accuracy | first way | same label | same image | ms per letter",
+        "-" * 22 + "|---------|----------|-----------|------------|------------|--------------",
     ]
-    wrong, first = [], ways[0]
+    failures, first = [], ways[0]
     for way in ways:
         count = len(way.labels)
 
@@ -201,16 +206,16 @@ def table(actual: Sequence[str], ways: Sequence[Way]) -> tuple[str, list[str]]:
         right, own = share(actual, way.labels), share(actual, first.labels)
         cells = (right, own, share(first.labels, way.labels), share(first.drawn, way.drawn))
         shown = [
-            f"{100 * cell:{width}.1f}% " for cell, width in zip(cells, (6, 9, 9, 12), strict=True)
+            f"{100 * cell:{width}.1f}% " for cell, width in zip(cells, (8, 9, 10, 10), strict=True)
         ]
         lines.append(
-            f"{way.name:22}| {count:7} |{'|'.join(shown)}| {1000 * way.seconds / count:10.0f}"
+            f"{way.name:22}| {count:7} |{'|'.join(shown)}| {1000 * way.seconds / count:12.0f}"
         )
         if abs(right - own) > GOAL:
-            wrong.append(f"{way.name}: {right:.1%} right, and the first way {own:.1%}")
+            failures.append(f"{way.name}: accuracy {right:.1%}, and {own:.1%} of the first way")
     if ways[1].drawn != first.drawn:
-        wrong.append(f"{ways[1].name}: not the archive's pictures")
-    return "\n".join(lines), wrong
+        failures.append(f"{ways[1].name}: not the archive's images")
+    return "\n".join(lines), failures
 
 
 @click.command()
@@ -218,18 +223,24 @@ def table(actual: Sequence[str], ways: Sequence[Way]) -> tuple[str, list[str]]:
 @click.option("--dataset", required=True)
 @click.option("--archive", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--samples", default=300, show_default=True)
-@click.option("--canvas", default=300, show_default=True, help="So many of them on the pad.")
-@click.option("--check", is_flag=True, help="Fail where a way is a point from the first.")
+@click.option(
+    "--canvas", default=300, show_default=True, help="How many of them are written on the pad."
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Fail if the accuracy of a way differs from the first by over a point.",
+)
 def main(
     data: Path, dataset: str, archive: Path, samples: int, canvas: int, *, check: bool
 ) -> None:
     """Compare the ways and print a table."""
     archive = archive.resolve()
     os.chdir(data)
-    shown, wrong = table(*measure(dataset, archive, samples, canvas))
+    shown, failures = table(*measure(dataset, archive, samples, canvas))
     click.echo(shown)
-    if check and wrong:
-        raise click.ClickException("; ".join(wrong))
+    if check and failures:
+        raise click.ClickException("; ".join(failures))
 
 
 if __name__ == "__main__":

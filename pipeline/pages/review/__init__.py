@@ -1,1 +1,1 @@
-"""`kalai review`: a local page to look at a dataset and to decide about its pictures."""
+"""`kalai review`: a local page to look at a dataset and decide about its images."""

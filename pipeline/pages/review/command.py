@@ -1,4 +1,4 @@
-"""`kalai review`: look at a dataset in the browser, and decide."""
+"""`kalai review`: look at a dataset's images in the browser, and decide about them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ PORT = 8010
 
 @click.command(cls=Stage)
 @click.argument("dataset", required=False)
-@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port on this machine; 0 takes a free one.",
+)
 @click.option("--no-browser", is_flag=True, help="Do not open the browser.")
 def main(dataset: str | None, port: int, *, no_browser: bool) -> None:
-    """Look at pictures in the browser and decide: keep, delete, relabel.
+    """Review images in the browser: keep, delete or relabel them.
 
-    Top losses, label conflicts, near duplicates, suspects, what was rejected, and all pictures of
-    DATASET, or of each in turn. What is decided is appended to data/DATASET/decisions.csv at once;
-    commit it, and `dvc repro` applies it. On this machine alone.
+    The page shows top losses, label conflicts, near-duplicates, suspects, rejected images and
+    all images. Without DATASET it offers every dataset. It appends each decision to
+    data/DATASET/decisions.csv at once. Commit that file; `dvc repro` applies it. The page is
+    served on this machine only.
 
     \b
     Examples:
@@ -28,7 +35,7 @@ def main(dataset: str | None, port: int, *, no_browser: bool) -> None:
     from pipeline.dataset.decisions import current_user
     from pipeline.dataset.paths import known_datasets
     from pipeline.pages.local import serve
-    from pipeline.pages.review.page import make_page
+    from pipeline.pages.review.app import make_page
 
     names = known_datasets()
     if dataset is not None and dataset not in names:

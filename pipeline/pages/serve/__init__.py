@@ -1,1 +1,1 @@
-"""`kalai serve`: trained models on a local page, to draw for and to show pictures to."""
+"""`kalai serve`: a local page to try trained models on drawn letters and images."""

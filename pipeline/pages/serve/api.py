@@ -1,4 +1,4 @@
-"""The JSON API of models: what it takes, what it answers, and its routes."""
+"""The JSON API of the models: requests, answers and routes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from starlette.exceptions import HTTPException
 
 from pipeline.dataset.labels import ClassName
 from pipeline.pages.answers import (
-    PICTURE_ANSWER,
+    IMAGE_ANSWER,
     TOKEN,
     ContentId,
-    picture_answer,
+    image_answer,
     refusals,
 )
-from pipeline.pages.guard import capped
-from pipeline.pages.serve.served import Seen, Served, png_of
+from pipeline.pages.request_guard import limited
+from pipeline.pages.serve.loaded_model import LoadedModel, Prediction, png_of
 
-MAX_STROKES_BODY = 2_000_000  # bytes; MAX_POINTS with all their digits
-MAX_STROKES, MAX_POINTS = 500, 20_000  # a letter has 1 to 5 of 20 to 200
+MAX_STROKES_BODY = 2_000_000  # bytes; enough for MAX_POINTS with all their digits
+MAX_STROKES, MAX_POINTS = 500, 20_000  # a letter has 1 to 5 strokes of 20 to 200 points
 
 Coordinate = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
 Point = Annotated[list[Coordinate], Field(min_length=2, max_length=2)]
@@ -31,7 +31,7 @@ Stroke = Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS)]
 
 
 class Strokes(BaseModel):
-    """What a pen wrote from each pen-down to pen-up: points (x, y), y growing downwards."""
+    """A letter: each stroke holds its (x, y) points from pen-down to pen-up; y grows downwards."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -40,23 +40,24 @@ class Strokes(BaseModel):
         default=None,
         ge=1,
         le=1e6,
-        description="The tablet's resolution; null: the letter gets the archive's usual size.",
+        description="The tablet's resolution. Without it, the letter is scaled to the median size "
+        "of the archive's letters.",
     )
 
 
-class Wish(BaseModel):
-    """What an answer should hold."""
+class Options(BaseModel):
+    """Options of a prediction."""
 
-    model_config = ConfigDict(extra="forbid")  # a typing mistake is not the default
+    model_config = ConfigDict(extra="forbid")  # a misspelt option is an error, not the default
 
-    top: int = Field(default=3, ge=1, le=20, description="How many classes to name.")
-
-
-Wished = Annotated[Wish, Query()]
+    top: int = Field(default=3, ge=1, le=20, description="How many classes the answer holds.")
 
 
-class Guess(BaseModel):
-    """A class and how probable it is."""
+QueryOptions = Annotated[Options, Query()]
+
+
+class ClassProbability(BaseModel):
+    """A class and its probability."""
 
     label: str
     name: str
@@ -64,8 +65,8 @@ class Guess(BaseModel):
     probability: float
 
 
-class Picture(BaseModel):
-    """A picture of this answer."""
+class Png(BaseModel):
+    """An image in an answer."""
 
     png: str = Field(description="A PNG in base64.")
     width: int
@@ -73,59 +74,59 @@ class Picture(BaseModel):
 
 
 class Answer(BaseModel):
-    """The most probable classes, the surest first, and the picture that the network was given."""
+    """The prediction for an image."""
 
-    top: list[Guess]
-    seen: Picture
+    top: list[ClassProbability] = Field(description="The highest probability comes first.")
+    seen: Png = Field(description="The network's input.")
 
 
 class DrawnAnswer(Answer):
-    """The same, and the strokes as the archive's letters are drawn."""
+    """The prediction for a letter."""
 
-    drawn: Picture
-    content_id: str = Field(description="Of `drawn`, as in samples.parquet.")
+    drawn: Png = Field(description="The letter, drawn as `convert` draws the archive's letters.")
+    content_id: str = Field(description="The content id of `drawn`, as in samples.parquet.")
 
 
 class KnownClass(BaseModel):
-    """A class, and content ids of a few samples that were learned from."""
+    """A class of the model."""
 
     label: str
     name: str
     romanised: str | None
-    samples: list[str]
+    samples: list[str] = Field(description="Content ids of a few training images.")
 
 
 class Model(BaseModel):
-    """A model and what it takes."""
+    """A model and the inputs that it accepts."""
 
     dataset: str
     classes: int
-    takes: list[str] = Field(description="strokes, picture")
-    size: int = Field(description="Pixels of a side of what the network sees.")
+    takes: list[str] = Field(description='Accepted inputs: "strokes", "picture".')
+    size: int = Field(description="The side of the network's input, in pixels.")
 
 
 class StrokesRoute(APIRoute):
-    """A route whose body is read up to MAX_STROKES_BODY: JSON takes 30 times its bytes."""
+    """A route that reads at most MAX_STROKES_BODY bytes: parsed JSON takes 30 times as many."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
-        """Return the handler of a request whose body ends in time."""
+        """Return the handler of a request with a limited body."""
         handle = super().get_route_handler()
 
-        async def handle_small(request: Request) -> Response:
-            small = Request(request.scope, capped(request.receive, MAX_STROKES_BODY))
+        async def handle_limited(request: Request) -> Response:
+            small = Request(request.scope, limited(request.receive, MAX_STROKES_BODY))
             answer: Response = await handle(small)
             return answer
 
-        return handle_small
+        return handle_limited
 
 
-async def whole_body(request: Request) -> bytes:
-    """Return a body as it is; the guard has capped it."""
+async def raw_body(request: Request) -> bytes:
+    """Return the bytes of a body; the guard limits their number."""
     return await request.body()
 
 
 POST_REFUSALS = refusals(400, 403, 413, 421, 422)
-PICTURE_BODY = {
+IMAGE_BODY = {
     "requestBody": {
         "required": True,
         "content": {
@@ -136,56 +137,58 @@ PICTURE_BODY = {
 }
 
 
-def api(served: Served) -> APIRouter:
-    """Return the routes of one model; those of strokes only where it knows a pen."""
-    router = APIRouter(prefix=f"/api/{served.dataset}", tags=[served.dataset])
+def api(model: LoadedModel) -> APIRouter:
+    """Return the routes of one model; it accepts strokes if its images were drawn from strokes."""
+    router = APIRouter(prefix=f"/api/{model.dataset}", tags=[model.dataset])
 
     @router.get("/classes", responses=refusals(403, 421))
     def classes() -> list[KnownClass]:
-        """Say what the model can tell apart."""
+        """Return the classes of the model."""
         return [
-            KnownClass(**names(known), samples=served.samples.get(known.label, []))
-            for known in served.card.classes
+            KnownClass(**names(known), samples=model.samples.get(known.label, []))
+            for known in model.card.classes
         ]
 
     @router.get(
         "/samples/{content_id}",
         response_class=Response,
-        responses=refusals(403, 404, 421, 422) | PICTURE_ANSWER,
+        responses=refusals(403, 404, 421, 422) | IMAGE_ANSWER,
     )
     def sample(content_id: ContentId) -> Response:
-        """Give a sample picture that `classes` names."""
-        data = served.pictures.get(content_id)
+        """Return one of the training images that `classes` lists."""
+        data = model.images.get(content_id)
         if data is None:
-            raise HTTPException(404, "no such sample is shown")
-        return picture_answer(data)
+            raise HTTPException(404, "unknown sample; `classes` lists those of this dataset")
+        return image_answer(data)
 
     @router.post(
         "/picture",
         dependencies=[Depends(TOKEN)],
         responses=POST_REFUSALS,
-        openapi_extra=PICTURE_BODY,
+        openapi_extra=IMAGE_BODY,
     )
-    def picture(data: Annotated[bytes, Depends(whole_body)], wish: Wished) -> Answer:
-        """Name what is in a picture: the file's bytes are the body, whatever its type."""
-        return Answer(**answer(served.see_picture(data, wish.top)))
+    def picture(data: Annotated[bytes, Depends(raw_body)], options: QueryOptions) -> Answer:
+        """Return the prediction for an image: the body is the file, whatever its media type."""
+        return Answer(**answer(model.predict_image(data, options.top)))
 
-    if served.pen is not None:
-        add_strokes(router, served)
+    if model.pen is not None:
+        add_strokes(router, model)
     return router
 
 
-def add_strokes(router: APIRouter, served: Served) -> None:
-    """Add the route that draws strokes and names the letter."""
+def add_strokes(router: APIRouter, model: LoadedModel) -> None:
+    """Add the route that draws strokes and predicts the letter."""
 
-    def strokes(written: Strokes, wish: Wished) -> DrawnAnswer:
-        """Draw strokes as the archive's letters are drawn, and name the letter."""
-        points = sum(map(len, written.strokes))
+    def strokes(letter: Strokes, options: QueryOptions) -> DrawnAnswer:
+        """Draw strokes as the archive's letters are drawn, and return the prediction."""
+        points = sum(map(len, letter.strokes))
         if points > MAX_POINTS:
-            raise HTTPException(422, f"{points} points, at most {MAX_POINTS}")
-        bitmap, seen = served.see_strokes(written.strokes, written.points_per_inch, wish.top)
-        drawn = shown(bitmap.png, bitmap.width, bitmap.height)
-        return DrawnAnswer(**answer(seen), drawn=drawn, content_id=bitmap.content_id)
+            raise HTTPException(422, f"strokes: {points} points; at most {MAX_POINTS} are allowed")
+        bitmap, prediction = model.predict_strokes(
+            letter.strokes, letter.points_per_inch, options.top
+        )
+        drawn = encoded(bitmap.png, bitmap.width, bitmap.height)
+        return DrawnAnswer(**answer(prediction), drawn=drawn, content_id=bitmap.content_id)
 
     router.add_api_route(
         "/strokes",
@@ -202,13 +205,16 @@ def names(known: ClassName) -> dict[str, str | None]:
     return {"label": known.label, "name": known.name, "romanised": known.romanised}
 
 
-def answer(seen: Seen) -> dict[str, Any]:
-    """Return what was seen and guessed, for an answer."""
-    _, height, width = seen.pixels.shape
-    guesses = [Guess(**names(known), probability=sure) for known, sure in seen.guesses]
-    return {"top": guesses, "seen": shown(png_of(seen.pixels), width, height)}
+def answer(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction for an answer."""
+    _, height, width = prediction.pixels.shape
+    top = [
+        ClassProbability(**names(known), probability=probability)
+        for known, probability in prediction.classes
+    ]
+    return {"top": top, "seen": encoded(png_of(prediction.pixels), width, height)}
 
 
-def shown(png: bytes, width: int, height: int) -> Picture:
-    """Return a picture for an answer."""
-    return Picture(png=base64.b64encode(png).decode(), width=width, height=height)
+def encoded(png: bytes, width: int, height: int) -> Png:
+    """Return a PNG for an answer."""
+    return Png(png=base64.b64encode(png).decode(), width=width, height=height)

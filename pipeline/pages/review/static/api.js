@@ -1,32 +1,33 @@
-// Asking the server: JSON in, JSON out; whatever goes wrong is an Error with one line to show.
+// Requests to the server. Every failure is an Error with one line to show.
 
 const token = document.querySelector('meta[name="kalai-token"]').content;
 const dataset = document.getElementById("page").dataset.dataset;
 const base = `/api/${encodeURIComponent(dataset)}`;
 
-/** The server does not answer: nothing can be saved. */
-export class Gone extends Error {}
+/** The server does not answer, so nothing can be saved. */
+export class ServerGone extends Error {}
 
-async function ask(path, options) {
-  let answer;
+async function request(path, options) {
+  let response;
   try {
-    answer = await fetch(`${base}/${path}`, options);
+    response = await fetch(`${base}/${path}`, options);
   } catch {
-    throw new Gone("kalai review does not answer");
+    throw new ServerGone("kalai review does not answer");
   }
-  const said = await answer.json().catch(() => ({ error: answer.statusText }));
-  if (!answer.ok) throw new Error(said.error);
-  return said;
+  const answer = await response.json().catch(() => ({ error: response.statusText }));
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
 }
 
-export const get = (path) => ask(path, {});
+export const get = (path) => request(path, {});
 
 export const post = (path, body) =>
-  ask(path, {
+  request(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-Kalai-Token": token },
     body: JSON.stringify(body),
   });
 
-/** Where a picture is; `of` names the data, so that a browser may keep it for ever. */
-export const picture = (size, contentId, of) => `${base}/pictures/${size}/${contentId}?of=${of}`;
+/** Return an image's URL; it names the version of the data, so the browser may cache it. */
+export const imageUrl = (size, contentId, version) =>
+  `${base}/pictures/${size}/${contentId}?of=${version}`;

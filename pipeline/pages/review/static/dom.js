@@ -1,6 +1,6 @@
-// Making elements. Text is always text: nothing that is shown is ever parsed as HTML.
+// Elements and numbers. Text stays text: nothing is ever parsed as HTML.
 
-/** Make an element: attributes (class, data-x, aria-x, ...), then children or text. */
+/** Make an element with attributes (class, data-x, aria-x, ...) and children or text. */
 export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -13,8 +13,8 @@ export function make(name, attributes = {}, ...children) {
 
 export const key = (letter) => make("kbd", { "aria-hidden": "true" }, letter);
 
-/** Make a link to elsewhere; null where it is no web address. */
-export function outward(address, text) {
+/** Make a link to another site; null if the address is not a web address. */
+export function link(address, text) {
   if (!/^https?:\/\//i.test(address ?? "")) return null;
   return make("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, text ?? address);
 }

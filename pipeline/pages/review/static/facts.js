@@ -1,28 +1,29 @@
-// All that is known of a picture: what it is, where it is from, what was decided.
+// The details of an image: its facts, its source, the prediction and its decisions.
 
-import { get, picture } from "./api.js";
-import { make, outward, number, percent } from "./dom.js";
+import { get, imageUrl } from "./api.js";
+import { link, make, number, percent } from "./dom.js";
 
-const known = new Map();  // by content id and version of the decisions; a few are enough
+const MAX_CACHED = 200;
+const cache = new Map();  // by content id and version of the decisions
 
-/** Ask for a picture's facts, once for each state of the decisions. */
+/** Return an image's facts; one request for each version of the decisions. */
 export async function factsOf(content, version) {
   const name = `${content} ${version}`;
-  if (!known.has(name)) {
-    if (known.size > 200) known.clear();
-    known.set(name, get(`facts/${content}`).catch((error) => {
-      known.delete(name);
+  if (!cache.has(name)) {
+    if (cache.size > MAX_CACHED) cache.clear();
+    cache.set(name, get(`facts/${content}`).catch((error) => {
+      cache.delete(name);
       throw error;
     }));
   }
-  return known.get(name);
+  return cache.get(name);
 }
 
-/** The page on which a picture was found, else the picture there. */
-export const foundAt = (facts) =>
+/** Return the page on which an image was found, else the image's own address. */
+export const sourceOf = (facts) =>
   facts.samples.map((each) => each.page_url ?? each.source_url).find(Boolean) ?? null;
 
-/** A list of facts as [name, text or element] pairs. */
+/** Make a list of [name, text or element] pairs; pairs without a value are left out. */
 function listed(pairs) {
   const list = make("dl");
   for (const [name, value] of pairs) {
@@ -34,45 +35,44 @@ function listed(pairs) {
 }
 
 function ofSample(sample, samples, row) {
-  const part = samples.value("part", row);
-  const reason = samples.value("reason", row);
+  const name = samples.className(sample.label);
   const size = `${sample.width} × ${sample.height}`;
-  const found = sample.original_width ? `${sample.original_width} × ${sample.original_height}` : size;
+  const original = sample.original_width
+    ? `${sample.original_width} × ${sample.original_height}` : size;
   return [
-    ["Class", samples.className(sample.label) === sample.label ? sample.label
-      : `${samples.className(sample.label)} (${sample.label})`],
-    ["Part", part === "out" ? `out: ${reason}` : part],
-    ["Page", outward(sample.page_url) ?? sample.page_url],
-    ["Picture", outward(sample.source_url) ?? sample.source_url],
+    ["Class", name === sample.label ? name : `${name} (${sample.label})`],
+    ["Set", samples.partOf(row)],
+    ["Page", link(sample.page_url) ?? sample.page_url],
+    ["Image", link(sample.source_url) ?? sample.source_url],
     ["Query", sample.query && `${sample.query} (${sample.engine}, rank ${sample.rank ?? "unknown"})`],
     ["Licence", sample.licence
-      ? outward(sample.licence_url, sample.licence) ?? sample.licence
+      ? link(sample.licence_url, sample.licence) ?? sample.licence
       : sample.source_url ? "unknown" : null],
     ["Creator", sample.creator ?? sample.attribution],
-    ["Writer or source", sample.group],
-    ["Publisher's part", sample.official_part],
-    ["Pixels", found === size ? size : `${size}, found as ${found}`],
-    ["File found", sample.original_bytes
-      && `${sample.original_format ?? ""} ${number(sample.original_bytes)} bytes`],
+    ["Group", sample.group],
+    ["Official set", sample.official_part],
+    ["Size", original === size ? `${size} pixels` : `${size} pixels (original: ${original})`],
+    ["Original file", sample.original_bytes
+      && `${sample.original_format ?? ""} ${number(sample.original_bytes)} bytes`.trim()],
     ["Notes", sample.notes],
-    ["Id", sample.sample_id],
+    ["Sample id", sample.sample_id],
   ];
 }
 
 function ofPrediction(facts, samples, row) {
   if (!facts.predicted) return [];
-  const sure = samples.value("probability", row);
+  const probability = samples.value("probability", row);
   const names = facts.predicted.top3.map((label) => samples.className(label));
   return [
-    ["Predicted", sure === null ? names[0] : `${names[0]} ${percent(sure)}`],
-    ["Then", names.slice(1).join(", ")],
-    ["Its label", percent(samples.value("label_probability", row) ?? 0)],
+    ["Predicted", probability === null ? names[0] : `${names[0]} (${percent(probability)})`],
+    ["Next guesses", names.slice(1).join(", ")],
+    ["Probability of the label", percent(samples.value("label_probability", row) ?? 0)],
     ["Loss", facts.predicted.loss.toFixed(3)],
   ];
 }
 
 function history(facts, samples) {
-  if (!facts.history.length) return [make("p", { class: "quiet" }, "Nothing decided yet.")];
+  if (!facts.history.length) return [make("p", { class: "quiet" }, "No decisions yet.")];
   const list = make("ol", { class: "history" });
   for (const each of [...facts.history].reverse()) {
     const what = each.label ? `${each.action} → ${samples.className(each.label)}` : each.action;
@@ -83,38 +83,39 @@ function history(facts, samples) {
   return [list];
 }
 
-/** Return the elements that tell a sample's facts. */
-export function told(facts, samples, item) {
+/** Make the elements with a sample's facts. */
+export function factElements(facts, samples, item) {
   const found = [];
   facts.samples.forEach((sample, place) => {
     const row = samples.ids.indexOf(sample.sample_id);
-    if (place) found.push(make("h3", {}, "The same picture, too"));
+    if (place) found.push(make("h3", {}, "Another sample with the same image"));
     const pairs = ofSample(sample, samples, row);
     if (!place) pairs.splice(2, 0, ...ofPrediction(facts, samples, row));
     found.push(listed(pairs));
   });
-  found.push(make("h3", {}, "Decided"), ...history(facts, samples));
-  found.push(make("p", { class: "content quiet" }, `content id ${item.content}`));
+  found.push(make("h3", {}, "Decisions"), ...history(facts, samples));
+  found.push(make("p", { class: "content quiet" }, `Content id: ${item.content}`));
   return found;
 }
 
-/** Return the elements that tell what is known of something that never became a sample. */
-export function toldRefused(refused) {
+/** Make the elements with the facts of a rejected file. */
+export function fileElements(file) {
   return [listed([
-    ["Class", refused.label],
-    ["Refused", refused.reason],
-    ["Why", refused.detail],
-    ["Page", outward(refused.page_url) ?? refused.page_url],
-    ["Source", outward(refused.source) ?? refused.source],
-    ["Query", refused.query && `${refused.query} (${refused.engine})`],
-    ["Licence", refused.licence],
-    ["Creator", refused.creator],
-    ["Tried", refused.time],
-    ["Id", refused.sample_id],
-  ]), make("p", { class: "quiet" }, "It never became a sample: there is nothing to decide.")];
+    ["Class", file.label],
+    ["Reason", file.reason],
+    ["Detail", file.detail],
+    ["Page", link(file.page_url) ?? file.page_url],
+    ["Source", link(file.source) ?? file.source],
+    ["Query", file.query && `${file.query} (${file.engine})`],
+    ["Licence", file.licence],
+    ["Creator", file.creator],
+    ["Requested at", file.time],
+    ["Sample id", file.sample_id],
+  ]), make("p", { class: "quiet" },
+    "This file never became a sample, so there is nothing to decide.")];
 }
 
-export const large = (item, samples) => (item.content
-  ? make("img", { alt: item.row === null ? "What was refused" : "The picture",
-    src: picture("whole", item.content, samples.data) })
-  : make("p", { class: "nothing" }, "There is no picture of it."));
+export const largeImage = (item, samples) => (item.content
+  ? make("img", { alt: item.row === null ? "Rejected file" : "Current image",
+    src: imageUrl("whole", item.content, samples.data) })
+  : make("p", { class: "no-image" }, "The file is not on this disk."));

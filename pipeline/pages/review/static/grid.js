@@ -1,14 +1,14 @@
-// A grid of any length: only the lines in sight are in the page. The focus stays on the grid
-// itself, which names its current card (aria-activedescendant); cards come and go.
+// A grid of any length: the page holds only the lines that are in sight. The focus stays on the
+// grid itself, which names its current card (aria-activedescendant), since cards come and go.
 
 import { make } from "./dom.js";
 
 const GAP = 10, TITLE = 30, HEADING = 44, LINE = 20, PADDING = 8;
 
 export class Grid {
-  /** `dress(card, item)` fills a card; `moved(item)`, `opened(item)`, `chosen()` are told. */
-  constructor(element, { dress, moved, opened, chosen }) {
-    Object.assign(this, { element, dress, moved, opened, chosen });
+  /** `fill(card, item)` fills a card; `moved()`, `opened(item)`, `chosen()` are called on events. */
+  constructor(element, { fill, moved, opened, chosen }) {
+    Object.assign(this, { element, fill, moved, opened, chosen });
     this.canvas = element.appendChild(make("div", { class: "canvas", role: "presentation" }));
     this.lines = [];
     this.items = [];
@@ -20,8 +20,8 @@ export class Grid {
     this.selected = new Set();
     this.side = 160;
     this.captionLines = 2;
-    this.layout = "flat";
-    element.addEventListener("scroll", () => this.soon(), { passive: true });
+    this.layout = "grid";
+    element.addEventListener("scroll", () => this.renderSoon(), { passive: true });
     element.addEventListener("click", (event) => this.clicked(event));
     element.addEventListener("dblclick", (event) => {
       const item = this.itemAt(event.target);
@@ -29,11 +29,11 @@ export class Grid {
     });
     new ResizeObserver(() => {
       if (element.clientWidth !== this.width) this.arrange();
-      this.soon();
+      this.renderSoon();
     }).observe(element);
   }
 
-  /** Show sections of items; the current item stays current where it is still there. */
+  /** Show sections of items; the current item stays current if it is still there. */
   show(sections, { layout, lines, side }) {
     const before = this.items[this.current];
     this.sections = sections;
@@ -45,18 +45,18 @@ export class Grid {
     this.arrange();
     if (kept < 0) this.element.scrollTop = 0;
     else this.reveal();
-    this.moved(this.item());
+    this.moved();
   }
 
   item() { return this.items[this.current] ?? null; }
 
-  /** The items that a decision is about: the selected ones, else the current one. */
+  /** Return the items that a decision is about: the selected ones, else the current one. */
   targets() {
     if (!this.selected.size) return this.current < 0 ? [] : [this.items[this.current]];
     return this.items.filter((item) => this.selected.has(item.content));
   }
 
-  // ---- where everything is
+  // ---- layout
 
   arrange() {
     this.width = this.element.clientWidth;
@@ -67,8 +67,8 @@ export class Grid {
     this.lines = [];
     this.places = new Array(this.items.length);
     this.top = PADDING;
-    if (this.layout === "packed") this.arrangePacked();
-    else this.arrangeListed();
+    if (this.layout === "clusters") this.arrangeClusters();
+    else this.arrangeSections();
     this.canvas.style.height = `${this.top + PADDING}px`;
     for (const element of this.shown.values()) drop(element);
     this.shown.clear();
@@ -83,7 +83,7 @@ export class Grid {
     this.top += height;
   }
 
-  arrangeListed() {
+  arrangeSections() {
     let index = 0;
     for (const section of this.sections) {
       if (section.title) {
@@ -99,8 +99,8 @@ export class Grid {
     }
   }
 
-  /** Clusters side by side, as many as fit; one that is wider than the page takes several lines. */
-  arrangePacked() {
+  /** Put clusters side by side; one that is wider than the grid takes several lines. */
+  arrangeClusters() {
     let index = 0, blocks = [], used = 0, kind = null;
     const end = () => {
       if (blocks.length) this.line(TITLE + this.cardHeight + GAP, blocks);
@@ -129,9 +129,9 @@ export class Grid {
     end();
   }
 
-  // ---- what is in sight
+  // ---- rendering
 
-  soon() {
+  renderSoon() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.render();
@@ -160,7 +160,7 @@ export class Grid {
     for (let number = first; number <= last && number < this.lines.length; number++) {
       if (!this.shown.has(number)) this.shown.set(number, this.draw(number));
     }
-    this.point();
+    this.mark();
   }
 
   draw(number) {
@@ -182,7 +182,7 @@ export class Grid {
       if (block.indexes.length) box.append(cards);
       element.append(box);
     }
-    // in the order of the lines, for whoever reads the page and not the screen
+    // in the order of the lines, for screen readers
     const next = [...this.shown.keys()].filter((other) => other > number);
     const before = next.length ? this.shown.get(Math.min(...next)) : null;
     this.canvas.insertBefore(element, before);
@@ -195,20 +195,20 @@ export class Grid {
       "data-index": index, "aria-setsize": this.items.length, "aria-posinset": index + 1 });
     card.style.width = `${this.card}px`;
     card.style.height = `${this.cardHeight}px`;
-    this.dress(card, item);
+    this.fill(card, item);
     card.setAttribute("aria-selected", String(this.selected.has(item.content)));
     return card;
   }
 
   cards() { return this.canvas.querySelectorAll(".item"); }
 
-  /** Bring the cards that are in sight up to date. */
+  /** Update the cards that are in sight. */
   refresh() {
-    for (const card of this.cards()) this.dress(card, this.items[card.dataset.index]);
+    for (const card of this.cards()) this.fill(card, this.items[card.dataset.index]);
   }
 
-  /** Mark the current card and the selected ones. */
-  point() {
+  /** Mark the current card and the selected cards. */
+  mark() {
     for (const card of this.cards()) {
       const item = this.items[card.dataset.index];
       card.classList.toggle("current", Number(card.dataset.index) === this.current);
@@ -233,18 +233,18 @@ export class Grid {
 
   // ---- moving and selecting
 
-  /** Make an item current; `extend` selects from where the last move began. */
+  /** Make an item current; `extend` selects from where the selection began. */
   go(index, extend = false) {
     if (!this.items.length) return;
     this.current = Math.min(this.items.length - 1, Math.max(0, index));
     if (extend) this.selectRange(this.anchor, this.current);
     else this.anchor = this.current;
     this.reveal();
-    this.point();
-    this.moved(this.item());
+    this.mark();
+    this.moved();
   }
 
-  /** The index one line up or down, as near below or above as there is. */
+  /** Return the index of the nearest item one line up or down. */
   vertical(step) {
     const here = this.cell(this.current);
     if (!here) return this.current;
@@ -282,7 +282,7 @@ export class Grid {
 
   select(contents) {
     this.selected = new Set(contents.filter(Boolean));
-    this.point();
+    this.mark();
     this.chosen();
   }
 
@@ -298,7 +298,7 @@ export class Grid {
     if (!item || !isSample(item)) return;
     if (!this.selected.delete(item.content)) this.selected.add(item.content);
     this.anchor = index;
-    this.point();
+    this.mark();
     this.chosen();
   }
 
@@ -318,8 +318,8 @@ export class Grid {
       if (this.selected.size) this.select([]);
       this.current = this.anchor = index;
     }
-    this.point();
-    this.moved(this.item());
+    this.mark();
+    this.moved();
     if (event.target.closest(".enlarge")) this.opened(this.item());
   }
 
@@ -342,7 +342,7 @@ export class Grid {
 
 const isSample = (item) => item.row !== null;
 
-/** Take a line away; a picture still on its way is no longer asked for. */
+/** Remove a line, and cancel the requests for its images. */
 function drop(element) {
   for (const image of element.querySelectorAll("img")) image.removeAttribute("src");
   element.remove();

@@ -1,52 +1,56 @@
 // The page: tabs, filters, keys and buttons around the grid.
 
-import { ACTIONS, decisionsOf, extended, saying, toolbar } from "./actions.js";
+import { ACTIONS, affected, decisionsOf, messageOf, toolbar } from "./actions.js";
 import { get } from "./api.js";
-import { dress } from "./cards.js";
-import { Decided } from "./decided.js";
+import { fill } from "./cards.js";
+import { DecisionLog } from "./decisions.js";
 import { make, count, number } from "./dom.js";
-import { factsOf, foundAt, large, told, toldRefused } from "./facts.js";
+import { factElements, factsOf, fileElements, largeImage, sourceOf } from "./facts.js";
 import { Grid } from "./grid.js";
+import { banner, toast } from "./messages.js";
 import { Picker } from "./picker.js";
 import { Samples } from "./samples.js";
-import { TABS, captions, narrowed, sectionsOf, sorted } from "./tabs.js";
-import { toast, banner } from "./toasts.js";
+import { StatusBar } from "./status_bar.js";
+import { captions, filtered, sectionsOf, sorted } from "./tabs.js";
 import { Viewer } from "./viewer.js";
-import { Standing } from "./standing.js";
 
+const SIDE_DELAY_MS = 60;  // before the side panel follows the current image
+const SEARCH_DELAY_MS = 120;
 const $ = (id) => document.getElementById(id);
-const names = Object.keys(TABS);
+const tabButtons = [...document.querySelectorAll("[role=tab]")];
+const keys = tabButtons.map((button) => button.dataset.tab);
 const sizes = [...$("size").options].map((option) => Number(option.value));
 
-let samples, tabs, tab, shown = 0;
-const made = new Map();  // sections of each tab, made once
+let samples, tabs, tab, chosenKey, shown = 0;
+const sections = new Map();  // of each tab that was shown, by key
 
-const decided = new Decided(() => {
-  if (samples && decided.state.data !== samples.data) {
-    banner("The data were made anew (dvc repro).", "Load them", () => location.reload());
+const log = new DecisionLog(() => {
+  if (samples && log.state.data !== samples.data) {
+    banner("dvc repro has written new data.", "Reload", () => location.reload());
   }
   grid.refresh();
-  standing.tell(decided.state);
-  look();
+  statusBar.update(log.state);
+  showCurrent();
 }, (problem) => {
   banner(problem);
   for (const tools of toolbars) for (const button of tools.buttons) button.disabled = Boolean(problem);
   if (!problem) enable();
 });
 
-const standing = new Standing(() => undo());
+const statusBar = new StatusBar(() => undo());
 const toolbars = [toolbar(act), toolbar(act)];
 $("actions").append(toolbars[0].bar);
 const grid = new Grid($("grid"), {
-  dress: (card, item) => dress(card, item, { tab, samples, decided, column: $("order").value }),
-  moved: () => look(),
+  fill: (card, item) => fill(card, item, { tab, samples, log, column: $("order").value }),
+  moved: () => showCurrent(),
   opened: (item) => item && open(item),
   chosen: () => enable(),
 });
-const viewer = new Viewer({ tools: toolbars[1], step: (n) => grid.go(grid.current + n), tell: telling });
+const viewer = new Viewer({ tools: toolbars[1], step: (n) => grid.go(grid.current + n),
+  facts: elementsOf });
 let picker;
 
-// ---- what is shown
+// ---- tabs and filters
 
 function filter() {
   return { search: $("search").value, label: $("of-class").value, part: $("of-part").value,
@@ -54,52 +58,53 @@ function filter() {
 }
 
 function show() {
-  if (!made.has(tab)) made.set(tab, sectionsOf(tab, tabs[tab], samples));
-  const all = made.get(tab);
+  if (!sections.has(chosenKey)) sections.set(chosenKey, sectionsOf(tab, samples));
+  const all = sections.get(chosenKey);
   const column = $("order").value;
-  const some = narrowed(tab, all, samples, filter(), (content) => decided.has(content));
-  const sections = sorted(tab, some, samples, column, $("reverse").checked);
-  const isFlat = column !== "" && column !== "label";
-  const layout = TABS[tab].layout === "headed" && isFlat ? "flat" : TABS[tab].layout;
+  const some = filtered(tab, all, samples, filter(), (content) => log.has(content));
   grid.selected.clear();
-  grid.show(sections, { layout, lines: TABS[tab].lines, side: Number($("size").value) });
+  grid.show(sorted(tab, some, samples, column, $("reverse").checked), {
+    layout: tab.layout, side: Number($("size").value),
+    lines: 1 + tab.note_lines.reduce((sum, lines) => sum + lines, 0) });
   shown = grid.items.length;
-  tellEmpty(all);
+  showEmpty(all);
   enable();
 }
 
-function tellEmpty(all) {
+function showEmpty(all) {
   const isEmpty = shown === 0;
   $("empty").hidden = !isEmpty;
   $("grid").hidden = isEmpty;
   $("side").hidden = isEmpty;
   if (!isEmpty) return;
-  const none = tabs[tab]?.empty;
-  if (all.length) $("empty").replaceChildren(make("p", {}, "Nothing here fits the search."));
-  else if (tab === "all") $("empty").replaceChildren(make("p", {}, "No samples yet."), run("dvc repro"));
-  else $("empty").replaceChildren(make("p", {}, none?.says ?? "Nothing here."), run(none?.run));
+  if (all.length) {
+    $("empty").replaceChildren(make("p", {}, "No image matches the search and filters."));
+    return;
+  }
+  const { text, command } = tab.empty;
+  const run = command ? make("p", {}, "Run ", make("code", {}, command)) : "";
+  $("empty").replaceChildren(make("p", {}, text), run);
 }
 
-const run = (command) => (command ? make("p", {}, "Run ", make("code", {}, command)) : "");
-
-function choose(name) {
-  tab = name;
-  for (const button of document.querySelectorAll("[role=tab]")) {
-    const isChosen = button.dataset.tab === name;
+function choose(key) {
+  chosenKey = key;
+  tab = tabs[key];
+  for (const button of tabButtons) {
+    const isChosen = button.dataset.tab === key;
     button.setAttribute("aria-selected", String(isChosen));
     button.tabIndex = isChosen ? 0 : -1;
-    if (isChosen) button.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (isChosen) {
+      button.scrollIntoView({ block: "nearest", inline: "nearest" });
+      $("grid").setAttribute("aria-label", `Images: ${button.dataset.title}`);
+    }
   }
-  history.replaceState(null, "", `#${name}`);
-  $("grid").setAttribute("aria-label", `Pictures: ${$(`tab-${name}`).textContent.trim().slice(2)}`);
-  $("hint").textContent = TABS[name].hint;
-  $("hint").hidden = !TABS[name].hint;
-  const isPacked = TABS[name].layout === "packed";
-  for (const { buttons } of toolbars) {
-    const button = buttons.find((each) => each.dataset.key === "s");
-    button.lastChild.textContent = name === "conflicts" ? " This class is right" : " As the model says";
+  history.replaceState(null, "", `#${key}`);
+  $("hint").textContent = tab.hint;
+  $("hint").hidden = !tab.hint;
+  for (const { bar } of toolbars) {
+    bar.querySelector(".is-suggested .words").textContent = tab.suggestion;
   }
-  $("orders").hidden = $("directions").hidden = isPacked;
+  $("orders").hidden = $("directions").hidden = tab.layout === "clusters";
   $("order").value = "";
   $("reverse").checked = false;
   fillKinds();
@@ -111,59 +116,58 @@ function options(select, pairs) {
 }
 
 function fillKinds() {
-  const sections = tabs[tab]?.sections ?? [];
   const counts = new Map();
-  for (const { kind, rows, refused } of sections) {
-    if (kind) counts.set(kind, (counts.get(kind) ?? 0) + rows.length + refused.length);
+  for (const { kind, rows, files } of tab.sections) {
+    if (kind) counts.set(kind, (counts.get(kind) ?? 0) + rows.length + files.length);
   }
   $("kinds").hidden = counts.size < 2;
   options($("of-kind"), [["", "all"], ...[...counts].map(([kind, n]) => [kind, `${kind} (${number(n)})`])]);
 }
 
 function fillFilters() {
-  const labels = [...samples.classes.keys()];
-  options($("of-class"), [["", "all"], ...labels.map((label) => {
+  options($("of-class"), [["", "all"], ...[...samples.classes.keys()].map((label) => {
     const name = samples.className(label);
     return [label, name === label ? label : `${name} (${label})`];
   })]);
-  options($("of-part"), [["", "all"], ...samples.names("part").map((part) => [part, part])]);
-  options($("order"), [["", "as it comes"], ...samples.sortable()]);
-  for (const name of names) {
-    const many = name === "all" ? samples.count : tabs[name].sections.reduce((sum, section) =>
-      sum + section.rows.length + section.refused.length, 0);
-    $(`count-${name}`).textContent = number(many);
+  options($("of-part"), [["", "all"],
+    ...samples.names("part").map((part) => [part, samples.partName(part)])]);
+  options($("order"), [["", "default"], ...samples.sortable()]);
+  for (const key of keys) {
+    const many = tabs[key].sections.reduce((sum, section) =>
+      sum + section.rows.length + section.files.length, 0);
+    $(`count-${key}`).textContent = number(many);
   }
 }
 
-// ---- the current picture
+// ---- the current image
 
-async function telling(item) {
-  if (item.refused) return toldRefused(item.refused);
+async function elementsOf(item) {
+  if (item.file) return fileElements(item.file);
   try {
-    return told(await factsOf(item.content, decided.state?.version), samples, item);
+    return factElements(await factsOf(item.content, log.state?.version), samples, item);
   } catch (error) {
     return [make("p", { class: "bad" }, error.message)];
   }
 }
 
-let looking;
-function look() {
+let waiting;
+function showCurrent() {
   enable();
   const item = grid.item();
   if (!item) return;
   if (viewer.isOpen) viewer.show(item, samples, place());
-  clearTimeout(looking);
-  looking = setTimeout(async () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(async () => {
     if ($("side").offsetWidth === 0) return;
-    const facts = await telling(item);
+    const facts = await elementsOf(item);
     if (grid.item() !== item) return;
     const [title, ...rest] = captions(tab, item, samples, $("order").value);
-    const box = make("button", { type: "button", class: "enlarge-side", "aria-label": "Larger" },
-      large(item, samples));
+    const box = make("button", { type: "button", class: "enlarge-side", "aria-label": "Enlarge" },
+      largeImage(item, samples));
     box.addEventListener("click", () => open(grid.item()));
     $("side").replaceChildren(box, make("h2", {}, title),
       ...rest.map((text) => make("p", { class: "quiet" }, text)), ...facts);
-  }, 60);
+  }, SIDE_DELAY_MS);
 }
 
 const place = () => `${number(grid.current + 1)} of ${number(shown)}`;
@@ -172,66 +176,67 @@ function open(item) {
   viewer.open(item, samples, place());
 }
 
-async function visit() {
+async function openSource() {
   const item = grid.item();
   if (!item) return;
-  const address = item.refused ? item.refused.page_url ?? item.refused.source
-    : foundAt(await factsOf(item.content, decided.state?.version));
+  const address = item.file ? item.file.page_url ?? item.file.source
+    : sourceOf(await factsOf(item.content, log.state?.version));
   if (/^https?:\/\//i.test(address ?? "")) window.open(address, "_blank", "noopener,noreferrer");
-  else toast("Nothing is known of where it was found");
+  else toast("This image has no web page.");
 }
 
-// ---- deciding
+// ---- decisions
 
 function enable() {
   const targets = grid.targets().filter((item) => item.row !== null);
   const can = {
-    s: targets.some((item) => item.suggested),
-    t: targets.some((item) => decided.has(item.content)),
+    suggested: targets.some((item) => item.suggested),
+    undo: targets.some((item) => log.has(item.content)),
   };
   const selected = grid.selected.size;
+  const isFailing = !$("banner").hidden && $("banner").dataset.isError === "true";
   for (const tools of toolbars) {
-    tools.about.textContent = selected ? `${count(selected, "picture")} selected` : "This picture";
+    tools.about.textContent = selected ? `${count(selected, "image")} selected` : "Current image";
     tools.about.classList.toggle("is-many", selected > 0);
     for (const button of tools.buttons) {
-      button.disabled = !targets.length || can[button.dataset.key] === false || !$("banner").hidden
-        && $("banner").dataset.isGone === "true";
+      button.disabled = !targets.length || can[button.dataset.action] === false || isFailing;
     }
   }
 }
 
-async function act(letter) {
-  const targets = extended(letter, grid.targets());
+async function act(key) {
+  const { action } = ACTIONS.get(key);
+  const targets = affected(key, grid.targets(), tab);
   const isOne = !grid.selected.size;
   const bar = viewer.isOpen ? toolbars[1] : toolbars[0];
   let label = null;
-  if (letter === "r") {
+  if (action === "relabel") {
     if (!targets.some((item) => item.row !== null)) return;
-    const first = targets.length === 1 && targets[0].suggested ? [targets[0].suggested] : [];
-    label = await picker.ask(`Relabel ${count(targets.length, "picture")}`, first);
+    const suggested = targets.length === 1 && targets[0].suggested ? [targets[0].suggested] : [];
+    label = await picker.ask(`Relabel ${count(targets.length, "image")}`, suggested);
     if (!label) return;
   }
   const reason = bar.reason.value.trim();
-  const decisions = decisionsOf(letter, targets, { label, reason, decided });
+  const decisions = decisionsOf(key, targets, { label, reason, log });
   if (!decisions.length) return;
   bar.reason.value = "";
-  if (isOne && letter !== "t") grid.go(grid.current + 1);
+  if (isOne && action !== "undo") grid.go(grid.current + 1);
   else grid.select([]);
   try {
-    await decided.add(decisions);
-    toast(saying(letter, decisions, targets, samples), letter === "t" ? null : undo);
+    await log.add(decisions);
+    toast(messageOf(key, decisions, targets, samples), action === "undo" ? null : undo);
   } catch (error) {
     toast(`Not saved: ${error.message}`, null, true);
   }
 }
 
 async function undo() {
-  if (!decided.state?.last) return;
+  if (!log.state?.last) return;
   try {
-    const last = await decided.undo();
-    toast(`Undone: ${last.says}`);
+    const last = await log.undo();
+    toast(`Undone: ${last.summary}`);
   } catch (error) {
-    await decided.look().catch(() => {});
+    await log.update().catch(() => {});
     toast(`Not undone: ${error.message}`, null, true);
   }
 }
@@ -240,9 +245,9 @@ function jump() {
   for (let step = 1; step <= grid.items.length; step++) {
     const index = (grid.current + step) % grid.items.length;
     const item = grid.items[index];
-    if (item.row !== null && !decided.has(item.content)) return grid.go(index);
+    if (item.row !== null && !log.has(item.content)) return grid.go(index);
   }
-  toast("Everything here is decided");
+  toast("Every image here has a decision.");
 }
 
 function resize(step) {
@@ -254,14 +259,14 @@ function resize(step) {
 
 // ---- keys
 
-const KEYS = {
+const COMMANDS = {
   " ": () => grid.toggle(),
   Enter: () => grid.item() && open(grid.item()),
   Escape: () => grid.select([]),
   "/": () => { $("filters").open = true; $("search").focus(); },
   "?": () => $("keys").showModal(),
   "+": () => resize(1), "=": () => resize(1), "-": () => resize(-1),
-  j: jump, o: visit, u: undo,
+  j: jump, o: openSource, u: undo,
   w: () => (viewer.isOpen ? toolbars[1] : toolbars[0]).reason.focus(),
 };
 
@@ -290,12 +295,12 @@ function pressed(event) {
   if (event.target.closest("[role=tablist]") && event.key.startsWith("Arrow")) return;
   const isInFacts = event.target.closest(".facts") && /^(Arrow(Up|Down)|Page|Home|End)/.test(event.key);
   if (!isInFacts && !event.target.closest(".side") && grid.key(event)) event.preventDefault();
-  else if (names[Number(letter) - 1] && !viewer.isOpen) choose(names[Number(letter) - 1]);
-  else if (ACTIONS[letter] || KEYS[letter]) {
+  else if (keys[Number(letter) - 1] && !viewer.isOpen) choose(keys[Number(letter) - 1]);
+  else if (ACTIONS.has(letter) || COMMANDS[letter]) {
     event.preventDefault();
-    if (event.repeat && ACTIONS[letter]) return;
-    if (ACTIONS[letter]) act(letter);
-    else KEYS[letter]();
+    if (event.repeat && ACTIONS.has(letter)) return;
+    if (ACTIONS.has(letter)) act(letter);
+    else COMMANDS[letter]();
   }
 }
 
@@ -309,13 +314,13 @@ function listen() {
   list.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
-    choose(names[(names.indexOf(tab) + step + names.length) % names.length]);
-    $(`tab-${tab}`).focus();
+    choose(keys[(keys.indexOf(chosenKey) + step + keys.length) % keys.length]);
+    $(`tab-${chosenKey}`).focus();
   });
-  let waiting;
+  let searching;
   $("search").addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(show, 120);
+    clearTimeout(searching);
+    searching = setTimeout(show, SEARCH_DELAY_MS);
   });
   for (const id of ["of-class", "of-part", "of-kind", "order", "reverse", "undecided", "size"]) {
     $(id).addEventListener("change", show);
@@ -324,17 +329,17 @@ function listen() {
   $("show-keys").addEventListener("click", () => $("keys").showModal());
   $("viewer").addEventListener("close", () => $("grid").focus());
   window.addEventListener("hashchange", () => {
-    const name = location.hash.slice(1);
-    if (TABS[name] && name !== tab) choose(name);
+    const key = location.hash.slice(1);
+    if (keys.includes(key) && key !== chosenKey) choose(key);
   });
   if (matchMedia("(max-width: 700px)").matches) $("filters").open = false;
 }
 
 async function begin() {
   try {
-    const [index, found] = await Promise.all([get("index"), get("tabs"), decided.look()]);
+    const [index, contents] = await Promise.all([get("index"), get("tabs"), log.update()]);
     samples = new Samples(index);
-    tabs = found;
+    tabs = contents;
   } catch (error) {
     $("empty").hidden = false;
     $("empty").replaceChildren(make("p", { class: "bad" }, error.message));
@@ -344,10 +349,10 @@ async function begin() {
   fillFilters();
   listen();
   const wanted = location.hash.slice(1);
-  const first = TABS[wanted] ? wanted : names.find((name) => tabs[name]?.sections.length) ?? "all";
-  choose(first);
+  const first = keys.includes(wanted) ? wanted : keys.find((key) => tabs[key].sections.length);
+  choose(first ?? keys.at(-1));
   $("grid").focus({ preventScroll: true });
-  decided.follow();
+  log.follow();
 }
 
 begin();

@@ -1,9 +1,9 @@
-// Choosing a class: type a part of its name or key, Enter takes it.
+// The dialog to choose a class: type a part of its name or label; Enter chooses it.
 
 import { make } from "./dom.js";
 import { bare } from "./samples.js";
 
-const MOST = 400;
+const MAX_SHOWN = 400;
 
 export class Picker {
   constructor(samples) {
@@ -24,10 +24,10 @@ export class Picker {
     });
   }
 
-  /** Ask for a class; `first` are offered before the others. Resolves to a label or null. */
-  ask(title, first) {
+  /** Ask for a class; resolves to its label or null. The `suggested` labels come first. */
+  ask(title, suggested) {
     this.title.textContent = title;
-    this.first = [...new Set(first.filter((label) => this.samples.classes.has(label)))];
+    this.suggested = [...new Set(suggested.filter((label) => this.samples.classes.has(label)))];
     this.input.value = "";
     this.fill();
     this.dialog.showModal();
@@ -37,34 +37,35 @@ export class Picker {
 
   fill() {
     const typed = bare(this.input.value.trim());
-    const labels = [...this.first,
-      ...[...this.samples.classes.keys()].filter((label) => !this.first.includes(label))];
+    const labels = [...this.suggested,
+      ...[...this.samples.classes.keys()].filter((label) => !this.suggested.includes(label))];
     const rank = (label) => {
-      const { label_name: name, romanised } = this.samples.classes.get(label);
+      const { name, romanised } = this.samples.classes.get(label);
       const words = [label, name, romanised ?? ""].map(bare);
       if (words.includes(typed)) return 0;
       if (words.some((word) => word.startsWith(typed))) return 1;
       return words.some((word) => word.includes(typed)) ? 2 : 3;
     };
     const ranked = labels.map((label, place) => [typed ? rank(label) : 1, place, label])
-      .filter(([found]) => found < 3).sort((a, b) => a[0] - b[0] || a[1] - b[1]).slice(0, MOST);
+      .filter(([found]) => found < 3).sort((a, b) => a[0] - b[0] || a[1] - b[1]).slice(0, MAX_SHOWN);
     this.list.replaceChildren(...ranked.map(([, , label], place) => {
       const known = this.samples.classes.get(label);
       return make("div", { role: "option", id: `choice-${place}`, "data-label": label },
         make("span", { class: "choice" }, this.samples.className(label)),
-        known.label_name === label ? null : make("span", { class: "quiet" }, ` ${label}`),
-        this.first.includes(label) ? make("span", { class: "quiet" }, " · the model's") : null);
+        known.name === label ? null : make("span", { class: "quiet" }, ` ${label}`),
+        this.suggested.includes(label)
+          ? make("span", { class: "quiet" }, " (predicted)") : null);
     }));
     if (!ranked.length) {
       this.list.append(make("div", { role: "option", "aria-disabled": "true", class: "quiet" },
-        "No such class"));
+        "No class matches"));
     }
-    this.point(0);
+    this.highlight(0);
   }
 
   options() { return [...this.list.querySelectorAll("[data-label]")]; }
 
-  point(place) {
+  highlight(place) {
     const options = this.options();
     this.place = Math.min(options.length - 1, Math.max(0, place));
     options.forEach((option, at) => option.setAttribute("aria-selected", String(at === this.place)));
@@ -77,7 +78,7 @@ export class Picker {
 
   key(event) {
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
-    if (steps[event.key]) this.point(this.place + steps[event.key]);
+    if (steps[event.key]) this.highlight(this.place + steps[event.key]);
     else if (event.key === "Enter") this.choose(this.options()[this.place]?.dataset.label);
     else return;
     event.preventDefault();

@@ -1,20 +1,8 @@
-// The index: facts about samples in columns, and how people read them.
+// The index: facts about the samples in columns, and how people read them.
 
-const NAMES = {
-  label: "class", sample_id: "id", part: "part", reason: "why it is out", predicted: "predicted",
-  loss: "loss", probability: "probability of the prediction",
-  label_probability: "probability of its label", group: "writer or source",
-  official_part: "publisher's part", width: "width", height: "height",
-  original_width: "width found", original_height: "height found",
-  original_bytes: "bytes found", original_format: "format found", notes: "notes",
-  engine: "engine", query: "query", rank: "rank", licence: "licence", creator: "creator",
-  site: "site",
-};
-const SEARCHED = ["part", "reason", "group", "query", "licence", "creator", "site", "notes",
-  "engine", "predicted"];
-const SHARES = new Set(["probability", "label_probability"]);
+const PROBABILITIES = new Set(["probability", "label_probability"]);
 
-/** Text without its accents, for searching: kā is found by ka. */
+/** Return text without accents, for searching: "ka" finds "kā". */
 export const bare = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 
 export class Samples {
@@ -24,12 +12,15 @@ export class Samples {
     this.data = index.data;
     this.classes = new Map(index.classes.map((each) => [each.label, each]));
     this.columns = index.columns;
+    this.titles = index.titles;
+    this.searched = index.searched;
+    this.partNames = index.part_names;
     this.texts = [];
   }
 
   get count() { return this.ids.length; }
 
-  /** What a column says of a row: text, a number or null. */
+  /** Return a row's value of a column: text, a number or null. */
   value(name, row) {
     if (name === "sample_id") return this.ids[row];
     const column = this.columns[name];
@@ -39,11 +30,11 @@ export class Samples {
     return code < 0 ? null : column.names[code];
   }
 
-  /** The same, as people read it. */
-  told(name, row) {
+  /** Return a row's value of a column as people read it. */
+  shown(name, row) {
     const value = this.value(name, row);
     if (value === null) return "unknown";
-    if (SHARES.has(name)) return `${(100 * value).toFixed(1)}%`;
+    if (PROBABILITIES.has(name)) return `${(100 * value).toFixed(1)}%`;
     if (name === "label" || name === "predicted") return this.className(value);
     return typeof value === "number" ? value.toLocaleString("en") : value;
   }
@@ -53,27 +44,36 @@ export class Samples {
   className(label) {
     const known = this.classes.get(label);
     if (!known) return label;
-    return known.romanised ? `${known.label_name} ${known.romanised}` : known.label_name;
+    return known.romanised ? `${known.name} ${known.romanised}` : known.name;
   }
 
-  names(name) { return this.columns[name]?.names ?? []; }
+  partName(part) { return this.partNames[part] ?? part; }
 
-  /** The columns to sort by, as [name, words]. */
+  /** Return the part of the split that a row is in, or why it is left out; null if unknown. */
+  partOf(row) {
+    const part = this.value("part", row);
+    const reason = this.value("reason", row);
+    return part && (reason ? `${this.partName(part)}: ${reason}` : this.partName(part));
+  }
+
+  names(column) { return this.columns[column]?.names ?? []; }
+
+  /** Return the columns to sort by, as [name, title]. */
   sortable() {
     const names = ["label", "sample_id", ...Object.keys(this.columns).filter((n) => n !== "label")];
-    return names.map((name) => [name, NAMES[name] ?? name]);
+    return names.map((name) => [name, this.titles[name] ?? name]);
   }
 
-  /** All that is searched of a row, without accents. */
+  /** Return the text of a row that is searched, without accents. */
   text(row) {
     this.texts[row] ??= bare([this.ids[row], this.contents[row], this.label(row),
-      this.className(this.label(row)),
-      ...SEARCHED.map((name) => this.value(name, row)).filter((value) => value !== null),
+      this.className(this.label(row)), this.partOf(row) ?? "",
+      ...this.searched.map((name) => this.value(name, row)).filter((value) => value !== null),
     ].join("\n"));
     return this.texts[row];
   }
 
-  /** What compares two rows by a column: unknown comes last, equal ones stay in order. */
+  /** Return a function that compares rows by a column; rows without a value come last. */
   comparing(name, isReversed) {
     const sign = isReversed ? -1 : 1;
     const column = this.columns[name];

@@ -1,17 +1,17 @@
-// The larger view: one picture with all that is known of it, and the same keys.
+// The dialog with one large image, its facts and the same keys.
 
 import { make, key } from "./dom.js";
-import { large } from "./facts.js";
+import { largeImage } from "./facts.js";
 
 export class Viewer {
-  /** `tools` is a toolbar; `step(n)` moves the grid; `tell(item)` resolves to elements. */
-  constructor({ tools, step, tell }) {
+  /** `tools` is a toolbar, `step(n)` moves the grid, `facts(item)` resolves to elements. */
+  constructor({ tools, step, facts }) {
     this.dialog = document.getElementById("viewer");
-    this.tell = tell;
+    this.elementsOf = facts;
     this.place = make("span", { class: "place", "aria-live": "polite" });
     this.figure = make("div", { class: "large" });
     this.facts = make("div", { class: "facts", tabindex: "0", role: "region",
-      "aria-label": "What is known of it" });
+      "aria-label": "Details" });
     const button = (words, letter, act) => {
       const element = make("button", { type: "button" }, key(letter), ` ${words}`);
       element.addEventListener("click", act);
@@ -31,12 +31,12 @@ export class Viewer {
     this.close.focus();
   }
 
-  /** Show an item; the picture stays where only its facts are new. */
+  /** Show an item; the image element stays if only its facts are new. */
   async show(item, samples, place) {
     this.place.textContent = place;
-    if (this.item !== item) this.figure.replaceChildren(large(item, samples));
+    if (this.item !== item) this.figure.replaceChildren(largeImage(item, samples));
     this.item = item;
-    const told = await this.tell(item);
-    if (this.item === item) this.facts.replaceChildren(...told);
+    const elements = await this.elementsOf(item);
+    if (this.item === item) this.facts.replaceChildren(...elements);
   }
 }

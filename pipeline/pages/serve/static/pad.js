@@ -1,16 +1,16 @@
-// A pad to write on. Strokes are kept in units of the pad, so that they survive a turned phone.
+// A pad to write on. Points are in units of the pad, so that strokes survive a turned phone.
 
 const SIDE = 1000; // units
-const PEN = 16; // units; as wide as a pen looks on a letter of the archive
+const PEN = 16; // units; the relative width of strokes in the archive's letters
 
 export class Pad {
   strokes = []; // each a list of [x, y]
   #canvas;
-  #pointer = null; // the one that writes now: its id and kind
+  #pointer = null; // the one that writes now: its id and type
   #began;
   #changed;
 
-  // began() is called at pen-down, changed() when a stroke has come or gone.
+  // began() is called at pen-down, changed() after a stroke is added or removed.
   constructor(canvas, began, changed) {
     this.#canvas = canvas;
     this.#began = began;
@@ -42,14 +42,14 @@ export class Pad {
   #down(event) {
     if (!event.isPrimary || event.button !== 0) return;
     if (this.#pointer !== null) {
-      const isPalm = event.pointerType === "pen" && this.#pointer.kind === "touch";
+      const isPalm = event.pointerType === "pen" && this.#pointer.type === "touch";
       if (!isPalm) return;
-      this.strokes.pop(); // the hand lay down before its pen
+      this.strokes.pop(); // the palm touched the pad before the pen
       this.#redraw();
     }
     event.preventDefault();
     this.#canvas.setPointerCapture(event.pointerId);
-    this.#pointer = { id: event.pointerId, kind: event.pointerType };
+    this.#pointer = { id: event.pointerId, type: event.pointerType };
     this.strokes.push([]);
     this.#add([event]);
     this.#began();
@@ -57,7 +57,7 @@ export class Pad {
 
   #move(event) {
     if (event.pointerId !== this.#pointer?.id) return;
-    const all = event.getCoalescedEvents?.() ?? []; // what came since the last frame
+    const all = event.getCoalescedEvents?.() ?? []; // events since the last frame
     this.#add(all.length ? all : [event]);
   }
 
@@ -84,7 +84,7 @@ export class Pad {
 
   #redraw() {
     const { width, height } = this.#canvas.getBoundingClientRect();
-    this.#canvas.width = Math.round(width * devicePixelRatio); // setting it wipes it
+    this.#canvas.width = Math.round(width * devicePixelRatio); // this also clears the canvas
     this.#canvas.height = Math.round(height * devicePixelRatio);
     const pen = this.#pen();
     for (const stroke of this.strokes) this.#line(pen, stroke);
@@ -103,11 +103,12 @@ export class Pad {
     if (!points.length) return;
     pen.beginPath();
     pen.moveTo(...points[0]);
-    for (const point of points) pen.lineTo(...point); // of one point: a dot
+    for (const point of points) pen.lineTo(...point); // one point makes a dot
     pen.stroke();
   }
 }
 
-function units(share) {
-  return Math.round(share * SIDE * 10) / 10;
+// Convert a fraction of the pad's side to units, with one decimal.
+function units(fraction) {
+  return Math.round(fraction * SIDE * 10) / 10;
 }

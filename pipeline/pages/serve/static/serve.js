@@ -1,45 +1,45 @@
-// The page of one model: asks the API for what was drawn or chosen and shows the answer.
+// The page of one model: sends drawn letters and chosen images to the API, shows the predictions.
 
 import { Pad } from "./pad.js";
 
-const PAUSE_MS = 120; // after a stroke; the next one often follows at once
-const WORD = 4; // characters; names longer than a letter are shown smaller
+const PAUSE_MS = 120; // after a stroke, since the next one often follows at once
+const MAX_LETTER = 4; // characters; a longer name is a word and is shown smaller
 
 const at = (id) => document.getElementById(id);
 const main = at("main");
 const token = document.querySelector('meta[name="kalai-token"]').content;
 const rows = [...at("guesses").querySelectorAll("button")];
 const known = new Map(); // classes by label
-let asked = new AbortController();
+let request = new AbortController(); // the last one
 let pause = 0;
 let preview = "";
-let seen = "";
+let input = "";
 
-// ---- asking
+// ---- requests
 
-async function ask(path, type, body) {
-  forget();
-  const mine = (asked = new AbortController());
+async function predict(path, type, body) {
+  cancel();
+  const mine = (request = new AbortController());
   try {
-    const answer = await fetch(main.dataset.api + path, {
+    const response = await fetch(main.dataset.api + path, {
       method: "POST",
       headers: { "X-Kalai-Token": token, "Content-Type": type },
       body,
       signal: mine.signal,
     });
-    const values = await answer.json();
+    const answer = await response.json();
     if (mine.signal.aborted) return;
-    if (answer.ok) show(values);
-    else fail(values.error);
+    if (response.ok) show(answer);
+    else fail(answer.error);
   } catch {
-    if (!mine.signal.aborted) fail("No answer. Does kalai serve still run?");
+    if (!mine.signal.aborted) fail("The server does not answer. Is kalai serve still running?");
   }
 }
 
-// Stop waiting: what is shown now comes from something else.
-function forget() {
+// Ignore the answer to the last request: the user has drawn or chosen something else.
+function cancel() {
   clearTimeout(pause);
-  asked.abort();
+  request.abort();
   at("problem").textContent = "";
 }
 
@@ -48,15 +48,15 @@ function fail(reason) {
   hideAnswer();
 }
 
-function askPicture(file) {
-  if (!file) return fail("That was no file.");
-  if (file.size > main.dataset.most) {
-    forget();
-    return fail(`${file.name} has more than ${main.dataset.most / 1e6} MB.`);
+function predictImage(file) {
+  if (!file) return fail("This is not a file. Drop an image file.");
+  if (file.size > main.dataset.maxBody) {
+    cancel();
+    return fail(`${file.name} is too large; at most ${main.dataset.maxBody / 1e6} MB are allowed.`);
   }
   if (pad?.strokes.length) pad.clear();
   setPreview(file);
-  ask("/picture", "application/octet-stream", file);
+  predict("/picture", "application/octet-stream", file);
 }
 
 function setPreview(file) {
@@ -66,37 +66,37 @@ function setPreview(file) {
   if (file) at("preview").src = preview;
 }
 
-// ---- showing
+// ---- answers
 
-function show({ top, seen: picture }) {
+function show({ top, seen }) {
   top.forEach((guess, place) => {
     const row = rows[place];
     row.dataset.label = guess.label;
     row.querySelector(".name").textContent = guess.name;
     row.querySelector(".romanised").textContent = guess.romanised ?? "";
     row.querySelector(".bar > span").style.width = `${100 * guess.probability}%`;
-    row.querySelector(".share").textContent = percent(guess.probability);
+    row.querySelector(".probability").textContent = percent(guess.probability);
   });
   const [best] = top;
   at("letter").textContent = best.name;
-  at("letter").classList.toggle("word", best.name.length > WORD);
+  at("letter").classList.toggle("word", best.name.length > MAX_LETTER);
   at("romanised").textContent = best.romanised ?? "";
   at("romanised").title = "ISO 15919";
-  at("heard").textContent = top
-    .map((guess) => `${called(guess)}: ${percent(guess.probability)}`)
+  at("announcement").textContent = top
+    .map((guess) => `${displayName(guess)}: ${percent(guess.probability)}`)
     .join(", ");
-  URL.revokeObjectURL(seen);
-  seen = URL.createObjectURL(pngOf(picture));
-  at("seen").src = seen;
-  at("nothing").hidden = true;
+  URL.revokeObjectURL(input);
+  input = URL.createObjectURL(pngOf(seen));
+  at("input").src = input;
+  at("intro").hidden = true;
   at("answer").hidden = false;
   showSamples(best.label);
 }
 
 function hideAnswer() {
   at("answer").hidden = at("samples").hidden = true;
-  at("nothing").hidden = false;
-  at("heard").textContent = "";
+  at("intro").hidden = false;
+  at("announcement").textContent = "";
 }
 
 function showSamples(label) {
@@ -105,8 +105,8 @@ function showSamples(label) {
   at("samples").hidden = !samples.length;
   if (at("samples").dataset.label === label) return;
   at("samples").dataset.label = label;
-  at("of").textContent = called(names);
-  at("pictures").replaceChildren(
+  at("sample-class").textContent = displayName(names);
+  at("sample-images").replaceChildren(
     ...samples.map((id, place) => {
       const image = new Image();
       image.src = `${main.dataset.api}/samples/${id}`;
@@ -116,7 +116,7 @@ function showSamples(label) {
   );
 }
 
-function called({ name, romanised }) {
+function displayName({ name, romanised }) {
   return romanised ? `${name} ${romanised}` : name;
 }
 
@@ -132,19 +132,19 @@ function pngOf({ png }) {
 // ---- the pad
 
 function beginStroke() {
-  forget();
+  cancel();
   setPreview(null);
-  at("invite").hidden = true;
+  at("pad-hint").hidden = true;
 }
 
 function changeStrokes() {
-  forget();
+  cancel();
   const isEmpty = !pad.strokes.length;
   at("undo").disabled = at("clear").disabled = isEmpty;
-  at("invite").hidden = !isEmpty;
+  at("pad-hint").hidden = !isEmpty;
   if (isEmpty) return hideAnswer();
   const body = JSON.stringify({ strokes: pad.strokes });
-  pause = setTimeout(ask, PAUSE_MS, "/strokes", "application/json", body);
+  pause = setTimeout(predict, PAUSE_MS, "/strokes", "application/json", body);
 }
 
 const pad = at("pad") && new Pad(at("pad"), beginStroke, changeStrokes);
@@ -160,23 +160,23 @@ if (pad) {
   });
 }
 
-// ---- pictures: a file that is chosen, dropped anywhere, or pasted
+// ---- images: a file that is chosen, dropped anywhere or pasted
 
 at("choose").addEventListener("click", () => at("file").click());
 at("file").addEventListener("change", () => {
-  if (at("file").files.length) askPicture(at("file").files[0]);
-  at("file").value = ""; // so that the same file can be chosen again
+  if (at("file").files.length) predictImage(at("file").files[0]);
+  at("file").value = ""; // otherwise choosing the same file again is no change
 });
-at("preview").addEventListener("error", () => (at("preview").hidden = true)); // TIFF, say
+at("preview").addEventListener("error", () => (at("preview").hidden = true)); // such as a TIFF
 addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length) askPicture(event.clipboardData.files[0]);
+  if (event.clipboardData.files.length) predictImage(event.clipboardData.files[0]);
 });
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   addEventListener(kind, (event) => {
-    event.preventDefault(); // or the browser would leave for the file
+    event.preventDefault(); // otherwise the browser opens the file
     const isOver = kind === "dragenter" || kind === "dragover";
     document.body.classList.toggle("over", isOver);
-    if (kind === "drop") askPicture(event.dataTransfer.files[0]);
+    if (kind === "drop") predictImage(event.dataTransfer.files[0]);
   });
 }
 

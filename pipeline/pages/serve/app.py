@@ -1,4 +1,4 @@
-"""The page on which models are tried, around their API."""
+"""The page of `kalai serve`: its HTML around the API."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from fastapi.responses import HTMLResponse
 
 from pipeline.dataset.labels import ClassName
 from pipeline.pages.answers import refusals
-from pipeline.pages.guard import TOKEN_HEADER
 from pipeline.pages.local import LocalPage
+from pipeline.pages.request_guard import TOKEN_HEADER
 from pipeline.pages.serve.api import Model, api
-from pipeline.pages.serve.served import Served
+from pipeline.pages.serve.loaded_model import LoadedModel
 
-ABOUT = f"""What `kalai serve` shows, for scripts. A POST carries the token in `{TOKEN_HEADER}`;
-`kalai serve --token` chooses one, and a browser on another page is refused with it and without."""
-EXAMPLES = 9  # what is shown before anything is asked
-MAX_BODY = 20_000_000  # bytes; the largest picture that `crawl` takes, too
+ABOUT = f"""The API of `kalai serve`. A POST needs the token in the header `{TOKEN_HEADER}`; set it
+with `kalai serve --token`. Requests from other web pages are refused."""
+EXAMPLES = 9  # classes shown before there is a prediction
+MAX_BODY = 20_000_000  # bytes; the largest image that `crawl` accepts, too
 
 
-def make_page(served: Sequence[Served], token: str | None = None) -> LocalPage:
+def make_page(models: Sequence[LoadedModel], token: str | None = None) -> LocalPage:
     """Return the page of one or more models."""
     page = LocalPage("kalai serve", Path(__file__).parent, MAX_BODY, token)
     page.app.description = ABOUT
 
     @page.app.get("/api/models", tags=["models"], responses=refusals(403, 421))
-    def models() -> list[Model]:
-        """Say which models there are and what they take."""
+    def list_models() -> list[Model]:
+        """Return the models and the inputs that they accept."""
         return [
             Model(
                 dataset=each.dataset,
@@ -35,32 +35,32 @@ def make_page(served: Sequence[Served], token: str | None = None) -> LocalPage:
                 takes=["strokes", "picture"] if each.pen else ["picture"],
                 size=each.card.view.size,
             )
-            for each in served
+            for each in models
         ]
 
-    for each in served:
+    for each in models:
         page.app.include_router(api(each))
-        add_page(page, f"/try/{each.dataset}", each, served)
-    add_page(page, "/", served[0], served)
+        add_page(page, f"/try/{each.dataset}", each, models)
+    add_page(page, "/", models[0], models)
     return page
 
 
-def add_page(page: LocalPage, path: str, shown: Served, served: Sequence[Served]) -> None:
-    """Add the page on which one model is tried."""
+def add_page(page: LocalPage, path: str, shown: LoadedModel, models: Sequence[LoadedModel]) -> None:
+    """Add the HTML page of one model."""
 
     @page.app.get(path, include_in_schema=False)
     def show() -> HTMLResponse:
         return page.render(
             "try.html",
             shown=shown,
-            datasets=[each.dataset for each in served],
+            datasets=[each.dataset for each in models],
             examples=examples(shown),
-            most=MAX_BODY,
+            max_body=MAX_BODY,
         )
 
 
-def examples(shown: Served) -> list[tuple[ClassName, str]]:
-    """Return a few classes from the first to the last, each with a sample's content id."""
+def examples(shown: LoadedModel) -> list[tuple[ClassName, str]]:
+    """Return a few evenly spaced classes, each with the content id of a sample."""
     known = [each for each in shown.card.classes if shown.samples.get(each.label)]
     step = max(1, len(known) // EXAMPLES)
     return [(each, shown.samples[each.label][0]) for each in known[::step][:EXAMPLES]]

@@ -1,8 +1,8 @@
-"""Who may ask a local page for what: an ASGI layer around every answer.
+"""Protection of a local page: an ASGI layer that checks every request.
 
-A page on 127.0.0.1 is reachable by every web site that the same browser shows. So a request must
-name this server as its host (a rebound DNS name does not), come from no other origin, and, where
-it changes something, carry the token that only the page itself was given.
+Every web site that the same browser shows can send requests to 127.0.0.1. So a request must name
+this server as its host (which stops DNS rebinding) and must not come from another origin. If it
+changes something, it must carry the token that only the page itself has.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN_HEADER = "X-Kalai-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-MAX_BODY = 32 * 1024 * 1024  # bytes; a large photo, or decisions about 100,000 pictures
+MAX_BODY = 32 * 1024 * 1024  # bytes; a large photo, or decisions about 100,000 images
 
 ANSWER_HEADERS = {
-    # nothing from elsewhere, nothing inline, no frame around it, no form to elsewhere
+    # no resources from other hosts, nothing inline, no frame around the page, no forms
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob:; font-src 'self'; connect-src 'self'; form-action 'none'; "
     "base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # links to where a picture was found tell nobody
+    "Referrer-Policy": "no-referrer",  # a link to an image's source does not reveal this page
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",  # no other page shows or probes our pictures
+    "Cross-Origin-Resource-Policy": "same-origin",  # no other page can show or probe our images
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
 
 class Refused(HTTPException):
-    """A request that is not answered: its HTTP status and why."""
+    """A request that is refused, with its HTTP status and the reason."""
 
 
 class Guard:
-    """Judges every request, caps its body at `max_body` bytes and dresses every answer."""
+    """Checks every request, limits its body to `max_body` bytes, adds headers to answers."""
 
     def __init__(self, app: ASGIApp, token: str, max_body: int = MAX_BODY) -> None:
         self.app, self.token, self.max_body = app, token, max_body
@@ -48,10 +48,10 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # a page of ours opens no websocket
+        if scope["type"] != "http":  # our pages open no websocket
             return
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in ANSWER_HEADERS.items():
@@ -60,43 +60,48 @@ class Guard:
             await send(message)
 
         try:
-            judge(scope, self.token, self.max_body)
+            check(scope, self.token, self.max_body)
         except Refused as refused:
-            await answer(dressed, refused)
+            await send_refusal(send_with_headers, refused)
         else:
-            await self.app(scope, capped(receive, self.max_body), dressed)
+            await self.app(scope, limited(receive, self.max_body), send_with_headers)
 
 
-def judge(scope: Mapping[str, Any], token: str, max_body: int) -> None:
-    """Raise Refused unless the request is one that our own page could have made."""
+def check(scope: Mapping[str, Any], token: str, max_body: int) -> None:
+    """Raise Refused unless our own page, or a script with the token, can have sent the request."""
     headers = Headers(raw=scope["headers"])
     hosts = own_hosts(scope)
     if len(headers.getlist("host")) != 1 or headers["host"].lower() not in hosts:
-        raise Refused(421, "this page is not on that host")
+        raise Refused(421, "Host is not this server; open the address that kalai printed")
     origin = headers.get("origin")
     if origin is not None and origin.lower() not in {f"http://{host}" for host in hosts}:
-        raise Refused(403, "this page takes nothing from other pages")
+        raise Refused(403, "Origin is another page; requests from other pages are refused")
     if scope["method"] not in SAFE_METHODS and not secrets.compare_digest(
         headers.get(TOKEN_HEADER, "").encode(), token.encode()
     ):
-        raise Refused(403, f"{TOKEN_HEADER} is missing or old: load the page again")
+        raise Refused(403, f"{TOKEN_HEADER} is missing or out of date; reload the page")
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         raise Refused(400, "Content-Length is not a number")
     if len(length) > 12 or int(length) > max_body:
-        raise Refused(413, f"more than {max_body} bytes")
+        raise too_large(max_body)
+
+
+def too_large(max_body: int) -> Refused:
+    """Return the refusal of a body that is too large."""
+    return Refused(413, f"the request's body is too large; at most {max_body} bytes are allowed")
 
 
 def own_hosts(scope: Mapping[str, Any]) -> set[str]:
-    """Return the values of Host that mean this server: the address asked, or localhost."""
+    """Return the values of Host that mean this server: its address or localhost, with the port."""
     address, port = scope["server"]
     names = {"localhost", f"[{address}]" if ":" in address else address}
     bare = names if port == 80 else set()
     return {f"{name}:{port}" for name in names} | bare
 
 
-def capped(receive: Receive, max_body: int) -> Receive:
-    """Return a `receive` that raises Refused when a body without a length goes on for too long."""
+def limited(receive: Receive, max_body: int) -> Receive:
+    """Return a `receive` that raises Refused if a body without a length is too large."""
     seen = 0
 
     async def counted() -> MutableMapping[str, Any]:
@@ -104,14 +109,14 @@ def capped(receive: Receive, max_body: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > max_body:
-            raise Refused(413, f"more than {max_body} bytes")
+            raise too_large(max_body)
         return message
 
     return counted
 
 
-async def answer(send: Send, refused: Refused) -> None:
-    """Say why in JSON."""
+async def send_refusal(send: Send, refused: Refused) -> None:
+    """Send the reason as JSON."""
     body = json.dumps({"error": refused.detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": refused.status_code, "headers": headers})

@@ -1,16 +1,16 @@
-// What stands, kept up with whoever else decides: another tab, another program.
+// The verdicts on images, kept up to date with other tabs and other programs.
 
-import { get, post, Gone } from "./api.js";
+import { get, post, ServerGone } from "./api.js";
 
-const EVERY_MS = 2000;
+const INTERVAL_MS = 2000;
 
-export class Decided {
-  /** `changed()` is told that something is new, `gone(words)` what goes wrong (null: nothing). */
-  constructor(changed, gone) {
+export class DecisionLog {
+  /** Calls `changed()` after news and `failed(words)` on an error that lasts (null: it is over). */
+  constructor(changed, failed) {
     this.verdicts = new Map();
     this.state = null;
     this.changed = changed;
-    this.gone = gone;
+    this.failed = failed;
     this.queue = Promise.resolve();
   }
 
@@ -28,8 +28,8 @@ export class Decided {
     if (!isSame) this.changed();
   }
 
-  /** Ask for what is new; say whether the server answered. */
-  look() {
+  /** Ask the server for newer decisions. */
+  update() {
     return this.inTurn(async () => {
       const since = this.state ? `?since=${encodeURIComponent(this.state.version)}` : "";
       this.take(await get(`state${since}`));
@@ -42,7 +42,7 @@ export class Decided {
       this.take(await post("decisions", { decisions, version: this.state?.version ?? null })));
   }
 
-  /** Take back the last step; returns what it was. */
+  /** Undo the last step and return it. */
   undo() {
     return this.inTurn(async () => {
       const last = this.state?.last;
@@ -51,27 +51,28 @@ export class Decided {
     });
   }
 
-  /** One request after another, so that what was pressed first is written first. */
+  /** Send one request after another, so that decisions are written in the order of the clicks. */
   inTurn(task) {
     const done = this.queue.then(task);
     this.queue = done.catch(() => {});
     return done;
   }
 
+  /** Update again and again while the page is visible. */
   follow() {
-    const look = async () => {
+    const update = async () => {
       if (document.visibilityState !== "visible") return;
       try {
-        await this.look();
-        this.gone(null);
+        await this.update();
+        this.failed(null);
       } catch (error) {
-        this.gone(error instanceof Gone
-          ? "kalai review has ended: what you do now is not saved. Start it again, then load this page again."
+        this.failed(error instanceof ServerGone
+          ? "kalai review has stopped, so decisions are not saved. Start it again and reload this page."
           : error.message);
       }
     };
-    const again = async () => { await look(); setTimeout(again, EVERY_MS); };
-    setTimeout(again, EVERY_MS);
-    document.addEventListener("visibilitychange", look);
+    const repeat = async () => { await update(); setTimeout(repeat, INTERVAL_MS); };
+    setTimeout(repeat, INTERVAL_MS);
+    document.addEventListener("visibilitychange", update);
   }
 }

@@ -1,0 +1,36 @@
+"""The actions of the review page: the buttons and keys that decide about images.
+
+To add one, add it here; `pipeline.dataset.decisions` says what a decision's action means.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Action(NamedTuple):
+    """One button: its key, the action that it writes, and its words for people."""
+
+    key: str
+    action: str  # of a decision; SUGGESTED writes a relabel with the tab's suggested label
+    words: str  # on the button
+    help: str  # in the list of keys
+    done: str  # before "3 images"
+
+
+SUGGESTED = "suggested"
+ACTIONS = (
+    Action("K", "keep", "Keep", "Keep the image, whatever dedupe says", "Kept"),
+    Action("D", "delete", "Delete", "Delete the image from the dataset", "Deleted"),
+    Action("R", "relabel", "Relabel…", "Choose another class", "Relabelled"),
+    Action(
+        "S",
+        SUGGESTED,
+        "Relabel as predicted",
+        "Relabel as predicted; on the tab “Label conflicts”: use this class for the cluster",
+        "Relabelled",
+    ),
+    Action("N", "not-duplicate", "Not a duplicate", "The image duplicates nothing", "Separated"),
+    Action("C", "keeper", "Make keeper", "Keep this image of its duplicates", "Made keepers:"),
+    Action("T", "undo", "Withdraw", "Withdraw the image's last decision", "Withdrawn:"),
+)
