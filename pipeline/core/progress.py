@@ -41,7 +41,7 @@ class Progress:
         elif time.monotonic() - self.last_line >= LINE_EVERY_S:
             self._line()
 
-    def say(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """Print a separate line; in a terminal it appears above the bar."""
         if self.bar is not None:
             self.bar.write(line, file=sys.stderr)

@@ -92,7 +92,7 @@ def archive_path(dataset: str, source: str, part: str) -> Path:
 
 
 def known_archives_path(dataset: str) -> Path:
-    """Return the path of what is known of all archives that were downloaded, as JSON."""
+    """Return the path of the JSON file that describes all downloaded archives."""
     return archives_folder(dataset) / "known.json"
 
 
@@ -122,7 +122,7 @@ def rejected_path(dataset: str) -> Path:
 
 
 def dedupe_path(dataset: str) -> Path:
-    """Return the path of the table that says which samples are kept."""
+    """Return the path of the table that marks which samples are kept."""
     return DATA / dataset / "dedupe.parquet"
 
 

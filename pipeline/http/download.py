@@ -126,7 +126,7 @@ def _verified(source: str, part: PartialFile, bounds: Bounds, session: GuardedSe
     _obtain(source, part, bounds, session)
     digest, problem = _checked(part, bounds)
     if problem and part.is_resumed:  # the file may mix two versions
-        _say(f"{part.name}: {problem}; downloading again from the start, as it came in parts")
+        _print(f"{part.name}: {problem}; downloading again from the start, as it came in parts")
         part.discard()
         _obtain(source, part, bounds, session)
         digest, problem = _checked(part, bounds)
@@ -170,7 +170,7 @@ def _obtain(source: str, part: PartialFile, bounds: Bounds, session: GuardedSess
                 raise
             wait_s = bounds.backoff_s * 2 ** max(0, failures - 1) * random.uniform(0.5, 1.0)
             wait_s = max(wait_s, retry_after_s)
-            _say(f"{part.name}: {refusal}; retrying in {wait_s:.1f} s")
+            _print(f"{part.name}: {refusal}; retrying in {wait_s:.1f} s")
         time.sleep(wait_s)
 
 
@@ -181,7 +181,7 @@ def _receive(session: GuardedSession, source: str, part: PartialFile, bounds: Bo
     url = source
     for _ in range(MAX_REDIRECTS + 1):
         if bounds.sha256 is None and urlsplit(url).scheme == "http":
-            _say(f"warning: {url}: http without a sha256 is not safe from tampering; set sha256")
+            _print(f"warning: {url}: http without a sha256 is not safe from tampering; set sha256")
         with open_response(
             session, url, bounds.timeout_s, headers=headers, silence_only=True
         ) as response:
@@ -224,11 +224,11 @@ def _prepare(
     if (total or 0) > bounds.max_bytes:
         raise Rejected("too-large", f"{total} bytes, at most {bounds.max_bytes}")
     if begin:
-        _say(f"{part.name}: resuming after {begin} bytes")
+        _print(f"{part.name}: resuming after {begin} bytes")
         part.is_resumed = True
     else:
         if part.size:
-            _say(f"{part.name}: the server sends the whole file; starting again")
+            _print(f"{part.name}: the server sends the whole file; starting again")
         part.begin(source, validator)
     return total
 
@@ -289,5 +289,5 @@ def _progress(part: PartialFile, total: int | None) -> Iterator[Callable[[int], 
         yield count
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     click.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""The two stages of a training on fastai's Learner: find a rate, then one cycle."""
+"""The training loop: two stages on fastai's Learner, each a learning rate finder and one cycle."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ from pipeline.train.learner import freeze_body, group_rates, make_learner
 from pipeline.train.training_data import Task, batches, purpose
 
 Rate = float | list[float] | Literal["auto"]
+LAYERS = {"head": "head only", "all": "all layers"}  # for people
 
 FINDER_RATES = (1e-6, 1.0)
-FINDER_SKIP = (0.1, 5)  # share at the start and points at the end that fastai's suggestion ignores
-FALLBACK_RATE = 1e-3  # fastai's default, where the finder's curve has no valley
+FINDER_SKIP = (0.1, 5)  # share of the start and points of the end that fastai's suggestion ignores
+FALLBACK_RATE = 1e-3  # fastai's default; used if the finder's curve has no valley
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One stage: which layers learn, for how long, how fast."""
+    """One stage: which layers learn, for how many epochs, at which learning rate."""
 
     name: str
     layers: Literal["head", "all"]
@@ -44,9 +45,9 @@ class Plan:
 
 
 def plans(params: Train, is_pretrained: bool) -> list[Plan]:
-    """Return the stages.
+    """Return the stages that have epochs.
 
-    A body that knows nothing yet is not frozen, nor do its first layers learn slower.
+    Without pretrained weights the body is not frozen, and all layers have one learning rate.
     """
     first = Plan("stage_1", "head", params.frozen_epochs, params.frozen_lr)
     second = Plan("stage_2", "all", params.unfrozen_epochs, params.unfrozen_lr)
@@ -57,28 +58,28 @@ def plans(params: Train, is_pretrained: bool) -> list[Plan]:
 
 
 class Changed(Protocol):
-    """Is told of every row; when `is_whole`, the state is one to go on from."""
+    """Called after every new row; if `is_whole`, training can resume from the state."""
 
     def __call__(self, state: State, *, is_whole: bool) -> None:
-        """Write down what there is."""
+        """Write the state."""
 
 
 class Finder(LRFinder):
-    """fastai's, without a file of the weights before it: the state has them."""
+    """fastai's learning rate finder without its file of weights: the state keeps them."""
 
     def before_fit(self) -> None:
-        """Begin the curve."""
+        """Start the curve."""
         ParamScheduler.before_fit(self)
         self.best_loss = float("inf")
 
     def after_fit(self) -> None:
-        """Leave no gradients."""
+        """Clear the gradients."""
         self.learn.opt.zero_grad()
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """A training under way."""
+    """A training in progress."""
 
     learner: Learner
     params: Train
@@ -87,8 +88,7 @@ class Fitting:
     changed: Changed
 
     def run(self, stages: list[Plan]) -> None:
-        """Run the stages from where the state stands to the end, and leave the model's weights as
-        they are to be used."""
+        """Run the stages from the state to the end, then load the final weights into the model."""
         state = self.state
         if not state.model:
             state.model = _copy(self.learner.model.state_dict())
@@ -106,11 +106,11 @@ class Fitting:
         self.learner.model.load_state_dict(average or state.model)
 
     def within_memory(self, plan: Plan, act: Callable[[], None]) -> None:
-        """Do something from where the state stands; again with half the batch while it is too much.
+        """Call `act` from the state; on out-of-memory, halve the batch and retry.
 
-        Gradients of the parts of a batch are added up, so that a step still sees all of it; the
-        norms see a part at a time. Raises PipelineError when even two pictures are too many, or
-        one of several processes has too little: the others are past that step.
+        The gradients of the halves are accumulated, so a step still covers the whole batch; norm
+        layers see one half at a time. Raises PipelineError if two images are too many, or if this
+        is one of several processes: the others are past that step already.
         """
         model = self.learner.model
         while True:
@@ -121,22 +121,27 @@ class Fitting:
                 if not is_out_of_memory(error):
                     raise
                 why = str(error).splitlines()[0]
-            # outside of the handler: the error's frames hold the memory
+            # outside the handler, since the error's frames hold the memory
             self.learner._end_cleanup()
-            self.learner.loss_grad = None  # fastai keeps it, and with it all of a batch's graph
-            self.learner.model = model  # it may have ended while an average was judged
+            self.learner.loss_grad = None  # it would keep the whole graph of the batch
+            self.learner.model = model  # it may have failed while the average was validated
             if self.learner.dls.device.type == "cuda":
                 torch.cuda.empty_cache()
             batches = self.learner.dls.train
             if batches.ranks > 1 or not batches.halve():
-                raise PipelineError(f"out of memory with {batches.bs} pictures at once: {why}")
+                raise PipelineError(
+                    f"out of memory with {batches.bs} images at once: {why}; "
+                    "lower batch_size or size in params.yaml"
+                )
             watched = self.learner.dls.valid
             watched.bs = min(watched.bs, 2 * batches.bs)
-            say = f"out of memory: {batches.bs} at a time, {batches.whole} a step"
+            say = (
+                f"out of memory: retrying with {batches.bs} images at once, {batches.whole} a step"
+            )
             print(say, file=sys.stderr, flush=True)
 
     def restore(self, plan: Plan) -> None:
-        """Put weights, optimiser and what is frozen back to where the state stands."""
+        """Restore weights, optimiser and frozen layers from the state."""
         learner, state = self.learner, self.state
         learner.model.load_state_dict(state.model)
         if plan.layers == "head":
@@ -147,7 +152,7 @@ class Fitting:
             learner.opt.opt.state = _by_weight(learner, state.optimiser)
 
     def find(self, plan: Plan, index: int) -> None:
-        """Record the learning rate finder's curve and suggestion; settle the stage's rate."""
+        """Run the learning rate finder; record its curve, its suggestion and the stage's rate."""
         state, steps = self.state, self.params.lr_find_steps
         suggested = None
         if steps:
@@ -171,7 +176,7 @@ class Fitting:
         state.rates[index] = found if plan.rate == "auto" else plan.rate
 
     def cycle(self, plan: Plan, index: int) -> None:
-        """Run one stage's cycle from the epoch that the state stands at."""
+        """Run one stage's cycle from the epoch of the state."""
         state, learner = self.state, self.learner
 
         def write(row: dict[str, float | None]) -> None:
@@ -180,7 +185,7 @@ class Fitting:
                 f"{name} {value:.4g}" for name, value in row.items() if value is not None
             )
             progress.note = shown
-            progress.say(f"epoch {state.history[-1][0]}: {shown}")
+            progress.write(f"epoch {state.history[-1][0]}: {shown}")
 
         def save(epochs_done: int) -> None:
             state.epoch, state.optimiser = epochs_done, _by_place(learner)
@@ -196,7 +201,7 @@ class Fitting:
         if batches.bs < batches.share:
             cbs.append(GradientAccumulation(batches.share))
         averaging = None
-        if self.params.ema:  # anew in each stage
+        if self.params.ema:  # each stage has an average of its own
             averaging = Averaging(self.params.ema, state.average if state.epoch else {})
             cbs.append(averaging)
         total = (plan.epochs - state.epoch) * len(batches) * batches.bs * batches.ranks
@@ -204,7 +209,7 @@ class Fitting:
         def advance(count: int, note: str | None) -> None:
             progress.advance(count * batches.ranks, note)
 
-        with Progress(f"{plan.name} ({plan.layers} layers)", total) as progress:
+        with Progress(f"{plan.name} ({LAYERS[plan.layers]})", total) as progress:
             learner.fit_one_cycle(
                 plan.epochs,
                 group_rates(state.rates[index]),
@@ -220,10 +225,10 @@ def fit(
     path: Path,
     written: Callable[[State], None],
 ) -> tuple[Learner, State]:
-    """Train a task's network to the end of the stages, from where a killed training left it.
+    """Train the network through the stages; resume from the checkpoint at `path` if there is one.
 
-    `written` is told of every row. The state stays at `path`: remove it when what came of it is
-    kept. Passing files lie beside it.
+    `written` is called after every new row. The checkpoint stays at `path`; the caller removes it
+    when the model is saved. Temporary files lie beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     loaders = [
@@ -235,7 +240,8 @@ def fit(
         print(part, file=sys.stderr, flush=True)
     state = load_state(path, purpose(task.params, task.parts))
     if state.history:
-        print(f"going on after epoch {len(state.history)}", file=sys.stderr, flush=True)
+        done = len(state.history)
+        print(f"resuming after epoch {done}", file=sys.stderr, flush=True)
     saved = time.monotonic()
 
     def changed(state: State, *, is_whole: bool) -> None:
@@ -253,9 +259,9 @@ def fit(
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether this is how torch says that memory has run out, on a GPU or a CPU."""
-    said = ("can't allocate memory", "could not create a primitive")  # torch's, oneDNN's
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in said)
+    """Return whether torch ran out of memory, on a GPU or a CPU."""
+    texts = ("can't allocate memory", "could not create a primitive")  # torch's, oneDNN's
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
 def _copy(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -267,7 +273,7 @@ def _weights(learner: Learner) -> list[Any]:
 
 
 def _by_place(learner: Learner) -> dict[int, dict[str, Any]]:
-    """Return the optimiser's memory by the place of each weight."""
+    """Return the optimiser's state by the index of each weight."""
     memory = learner.opt.opt.state
     return {
         place: _copy(memory[weight])

@@ -22,7 +22,7 @@ def test_lines_show_count_rate_and_time_left(
     monkeypatch.setattr(module, "LINE_EVERY_S", 0.0)
     with Progress("hash", total=4) as progress:
         progress.advance(2, note="1 refused")
-        progress.say("half way")
+        progress.write("half way")
         progress.advance(2)
     lines = capfd.readouterr().err.splitlines()
     assert re.fullmatch(r"hash: 2/4 img, [\d.]+ img/s, \d+ s left, 1 refused", lines[0])
@@ -43,7 +43,7 @@ def test_a_terminal_gets_a_bar() -> None:
     code = (
         "from pipeline.core.progress import Progress\n"
         "with Progress('hash', total=3) as p:\n"
-        "    p.advance(1)\n    p.say('half way')\n    p.advance(2, note='done')"
+        "    p.advance(1)\n    p.write('half way')\n    p.advance(2, note='done')"
     )
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 80))
