@@ -44,7 +44,7 @@ class Contents(NamedTuple):
 
     ids: list[str]  # (m,) sorted
     of: Ints  # (n,) index of each sample's content
-    place: Ints  # (n,) rank of each sample by preference; 0 is the first to keep
+    preference: Ints  # (n,) rank of each sample; 0 is the first to keep
     best: Ints  # (m,) index of each content's preferred sample
 
 
@@ -75,8 +75,8 @@ def contents_of(samples: pa.Table, is_first: NDArray[np.bool_] | None = None) ->
     ways = ("descending", "descending", "descending", "ascending", "ascending")  # nulls come last
     keys = list(zip(by.column_names, ways, strict=True))
     first = np.asarray(pc.sort_indices(by, sort_keys=keys))
-    place = np.empty(first.size, np.int64)
-    place[first] = np.arange(first.size)
+    preference = np.empty(first.size, np.int64)
+    preference[first] = np.arange(first.size)
     best = np.empty(order.size, np.int64)
     best[of[first[::-1]]] = first[::-1]  # reversed, so that the preferred one is written last
-    return Contents(encoded.dictionary.take(pa.array(order)).to_pylist(), of, place, best)
+    return Contents(encoded.dictionary.take(pa.array(order)).to_pylist(), of, preference, best)

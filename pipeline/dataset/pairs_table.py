@@ -91,9 +91,9 @@ def each_once(one: Ints, other: Ints, distance: NDArray[np.int32]) -> Pairs:
     a, b = np.minimum(one, other), np.maximum(one, other)
     order = np.lexsort((distance, b, a))
     a, b, distance = a[order], b[order], distance[order]
-    fresh = np.ones(a.size, bool)
-    fresh[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-    return Pairs(a, b, distance).where(fresh)
+    is_new = np.ones(a.size, bool)
+    is_new[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    return Pairs(a, b, distance).where(is_new)
 
 
 def components(m: int, a: Ints, b: Ints) -> Ints:
@@ -130,7 +130,7 @@ def pairs_table(samples: pa.Table, contents: Contents, edges: Edges) -> pa.Table
     preferred sample of each.
     """
     copies = np.flatnonzero(contents.best[contents.of] != np.arange(contents.of.size))
-    copies = copies[np.argsort(contents.place[copies])]
+    copies = copies[np.argsort(contents.preference[copies])]
     a, b = [contents.best[contents.of[copies]]], [copies]
     distance, kind = [np.zeros(copies.size, np.int32)], [SAME] * copies.size
     for name, pairs in edges._asdict().items():

@@ -67,7 +67,7 @@ def mark(
     ]
     is_apart = (action == "delete") | (action == "not-duplicate")  # is near to no other content
     near = near.where((near.distance <= within) & ~is_apart[near.a] & ~is_apart[near.b])
-    preference = contents.place[contents.best] - np.where(action == "keeper", contents.of.size, 0)
+    preference = contents.preference[contents.best] - np.where(action == "keeper", contents.of.size, 0)
     centre, distance = stars(preference, near, action == "keep")
 
     _, label = np.unique(np.array(labels), return_inverse=True)
