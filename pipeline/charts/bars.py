@@ -1,4 +1,4 @@
-"""How classes and groups differ: accuracy of each, and how many samples each has where."""
+"""Bar charts: accuracy by class, and samples by class and by group."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.charts.figure import BLUE, GREY, PART_COLOURS, PLAIN, SMALL, WIDE, drawing
 from pipeline.model.metrics import Ints, wilson
 
-ROWS = 40  # bars one above the other, at most
-GROUPS = 160  # bars side by side, at most
-SMALL_GROUP = 10  # samples; where no group is larger, they are counted by their size
+ROWS = 40  # horizontal bars in one panel, at most
+GROUPS = 160  # vertical bars, at most
+SMALL_GROUP = 10  # samples; if no group is larger, the chart counts groups by size
 
 
 def _panels(figure: Figure, count: int) -> list[tuple[Axes, slice]]:
-    """Return axes side by side and which of `count` bars each shows."""
+    """Return axes side by side, each with the slice of `count` bars that it shows."""
     panels = max(1, -(-count // ROWS))
     rows = max(1, -(-count // panels))
     axes = figure.subplots(1, panels, squeeze=False, gridspec_kw={"wspace": 0.5})[0]
@@ -35,19 +35,22 @@ def _size(count: int) -> tuple[float, float]:
 
 def _name_rows(axes: Axes, names: Sequence[str], *, is_small: bool, rows: int) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=SMALL if is_small else PLAIN)
-    axes.set_ylim(rows - 0.4, -0.6)  # all panels on one scale, the first on top
+    axes.set_ylim(rows - 0.4, -0.6)  # one scale for all panels, the first bar on top
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
 
 
 def _key(axes: Axes, parts: Mapping[str, str]) -> None:
-    """Write which colour is which part, between the title and the bars."""
+    """Draw the legend of the parts between the title and the bars."""
     keys = [Patch(color=PART_COLOURS[name], label=words) for name, words in parts.items()]
     axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(keys), borderpad=0)
 
 
 def draw_per_class(path: Path, matrix: Ints, names: Sequence[str], title: str) -> None:
-    """Draw each class's accuracy with its 95% interval, the worst first."""
+    """Draw the accuracy of each class with its 95% interval, the lowest first.
+
+    `matrix` (classes, classes) is a confusion matrix.
+    """
     counts, right = matrix.sum(1), matrix.diagonal()
     held = np.flatnonzero(counts)
     order = held[np.argsort(right[held] / counts[held], kind="stable")]
@@ -72,11 +75,11 @@ def draw_per_class(path: Path, matrix: Ints, names: Sequence[str], title: str) -
             _name_rows(axes, words, is_small=len(panels) > 1, rows=panels[0][1].stop)
             axes.set_xlim(0, 1)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        panels[0][0].set_title(f"{title}; dotted: the mean, {mean:.1%}", pad=12)
+        panels[0][0].set_title(f"{title}; dotted: balanced accuracy, {mean:.1%}", pad=12)
 
 
 def draw_classes(path: Path, names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> None:
-    """Draw how many samples of each class every part holds; `counts` by part."""
+    """Draw the number of samples of each class by part; `counts` are by part, then by class."""
     with drawing(path, _size(len(names)), names) as figure:
         panels = _panels(figure, len(names))
         widest = max((sum(row) for row in zip(*counts.values(), strict=True)), default=1)
@@ -89,20 +92,21 @@ def draw_classes(path: Path, names: Sequence[str], counts: Mapping[str, Sequence
                 before += width
             _name_rows(axes, here, is_small=len(panels) > 1, rows=panels[0][1].stop)
             axes.set_xlim(0, max(widest, 1) * 1.02)
-        panels[0][0].set_title("Samples of each class, by part", pad=26)
+        panels[0][0].set_title("Samples by class and part", pad=26)
         _key(panels[0][0], {name: name for name in counts})
 
 
 def draw_groups(path: Path, sizes: Mapping[str, Ints]) -> None:
-    """Draw how many samples the groups (writers, pages, clusters) of each part have.
+    """Draw the sizes of the groups (writers, pages, clusters) of each part.
 
-    Large ones a bar each, the largest first; where all are small, how many groups have how many.
+    Each large group is a bar, the largest first. If all groups are small, the bars count the groups
+    of each size. `sizes` are the numbers of samples by part.
     """
     largest = max((int(size.max(initial=0)) for size in sizes.values()), default=0)
     with drawing(path, WIDE) as figure:
         axes = figure.subplots()
         more = _draw_sizes(axes, sizes) if largest <= SMALL_GROUP else _draw_each(axes, sizes)
-        axes.set_title(f"Samples of each group; a group is whole in one part{more}", pad=26)
+        axes.set_title(f"Samples by group; a group is in one part only{more}", pad=26)
         axes.grid(axis="y")
         axes.set_ylim(0, None)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -115,13 +119,13 @@ def _draw_sizes(axes: Axes, sizes: Mapping[str, Ints]) -> str:
         counts = np.bincount(size, minlength=SMALL_GROUP + 1)
         axes.bar(range(counts.size), counts, bottom=before, color=PART_COLOURS[name])
         before += counts
-    axes.set(xlabel="samples of a group", ylabel="groups", xlim=(0.4, SMALL_GROUP + 0.6))
+    axes.set(xlabel="samples in a group", ylabel="groups", xlim=(0.4, SMALL_GROUP + 0.6))
     axes.set_xticks(range(1, SMALL_GROUP + 1))
     return ""
 
 
 def _draw_each(axes: Axes, sizes: Mapping[str, Ints]) -> str:
-    """Draw a bar for each group of several samples; return what is not drawn."""
+    """Draw a bar for each group of several samples; return a text about those not drawn."""
     parts = np.concatenate([np.full(size.size, name) for name, size in sizes.items()])
     all_sizes = np.concatenate(list(sizes.values()))
     order = np.argsort(-all_sizes, kind="stable")
@@ -131,9 +135,9 @@ def _draw_each(axes: Axes, sizes: Mapping[str, Ints]) -> str:
         here = np.flatnonzero(parts[shown] == name)
         axes.bar(here, all_sizes[shown[here]], color=PART_COLOURS[name], width=1)
     axes.set(ylabel="samples", xlabel="groups, the largest first", xticks=[])
-    axes.set_xlim(-1, max(40, shown.size))  # two groups are no wall
+    axes.set_xlim(-1, max(40, shown.size))  # so that two groups do not fill the whole width
     rest = all_sizes.size - order.size
-    said = [f"{rest} groups of one sample"] if rest else []
+    hidden = [f"{rest} groups of one sample"] if rest else []
     if order.size > shown.size:
-        said.append(f"{order.size - shown.size} smaller ones")
-    return f"; not drawn: {', '.join(said)}" if said else ""
+        hidden.append(f"{order.size - shown.size} smaller ones")
+    return f"; not drawn: {', '.join(hidden)}" if hidden else ""

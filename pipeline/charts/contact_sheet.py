@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures on one PNG, with words under or over them."""
+"""Contact sheets: many small images on one PNG, with captions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pipeline.core.errors import Rejected
 from pipeline.core.files import replacing
 from pipeline.images.normalise import open_rgb
 
-CELL, GAP, CAPTION = 96, 6, 20  # pixels: a picture's side, between pictures, a line of text
-APART = 24  # pixels, between classes that share a line
-WIDTH = 8  # pictures in a line
+CELL, GAP, CAPTION = 96, 6, 20  # pixels: an image's side, between images, a line of text
+APART = 24  # pixels between classes in one row
+WIDTH = 8  # images in a row
 TEXT = 13  # pixels
 
 
 def pick(rows: Iterable[tuple[str, str, str]], count: int) -> dict[str, list[str]]:
-    """Return `count` sample ids of each label, by chance: the first by content id.
+    """Return `count` sample ids of each label, those with the smallest content ids.
 
-    `rows` are (label, content id, sample id). Labels are in their order.
+    Content ids are hashes, so the choice is random and reproducible. `rows` are (label, content id,
+    sample id); labels come sorted.
     """
     by_label = groupby(sorted(rows), key=lambda row: row[0])
     return {label: [row[2] for row in group][:count] for label, group in by_label}
@@ -36,13 +37,13 @@ def draw_sheet(
     width: int = WIDTH,
     colours: int | None = 256,
 ) -> None:
-    """Draw the pictures of every class under its caption and write the sheet as PNG.
+    """Draw the images of every class under its caption, and write the sheet as PNG.
 
-    Classes of fewer pictures share a line of `width`. Few `colours` make a small file, which is
-    enough to look at; None keeps all.
+    Small classes share a row of `width` images. `colours` limits the palette, for a small file;
+    None keeps all colours.
     """
     widest = max((len(pictures) for pictures in classes.values()), default=1)
-    beside = max(1, min(width // max(widest, 1), len(classes)))  # in a line
+    beside = max(1, min(width // max(widest, 1), len(classes)))  # classes in a row
     step_x, step_y = widest * (CELL + GAP) - GAP + APART, CAPTION + CELL + GAP
     lines = -(-len(classes) // beside)
     size = (beside * step_x - APART + 2 * GAP, lines * step_y + GAP)
@@ -57,14 +58,14 @@ def draw_sheet(
 
 
 class Cell(NamedTuple):
-    """A picture on a sheet and the lines below it."""
+    """An encoded image on a sheet, and the lines of text below it."""
 
-    picture: bytes
+    image: bytes
     lines: tuple[str, ...]
 
 
 def draw_cells(path: Path, cells: Sequence[Cell], side: int = 144) -> None:
-    """Draw pictures of `side` pixels with lines of text below each, WIDTH in a line; write PNG."""
+    """Draw images of `side` pixels with text below each, WIDTH in a row, and write the PNG."""
     tall = max((len(cell.lines) for cell in cells), default=0)
     step_x, step_y = side + 2 * GAP, side + tall * CAPTION + 2 * GAP
     rows = max(1, -(-len(cells) // WIDTH))
@@ -72,7 +73,7 @@ def draw_cells(path: Path, cells: Sequence[Cell], side: int = 144) -> None:
     pen = ImageDraw.Draw(sheet)
     for number, cell in enumerate(cells):
         x, y = GAP + number % WIDTH * step_x, GAP + number // WIDTH * step_y
-        sheet.paste(thumbnail(cell.picture, side), (x, y))
+        sheet.paste(thumbnail(cell.image, side), (x, y))
         for place, line in enumerate(cell.lines):
             write(pen, (x, y + side + 2 + place * CAPTION), line, side)
     save(sheet, path)
@@ -81,7 +82,7 @@ def draw_cells(path: Path, cells: Sequence[Cell], side: int = 144) -> None:
 def write(
     pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width: int, size: int = TEXT
 ) -> None:
-    """Write one line of at most `width` pixels; what is longer is cut."""
+    """Draw one line of text, cut to at most `width` pixels."""
     pieces = [(piece, pillow_font(file, size)) for piece, file in runs(text)]
     while sum(pen.textlength(piece, font) for piece, font in pieces) > width and pieces:
         piece, font = pieces.pop()
@@ -89,12 +90,12 @@ def write(
             pieces.append((f"{piece[:-2].rstrip('…')}…", font))
     x, y = at
     for piece, font in pieces:
-        pen.text((x, y + size), piece, "black", font, anchor="ls")  # on one base line
+        pen.text((x, y + size), piece, "black", font, anchor="ls")  # all pieces on one baseline
         x += round(pen.textlength(piece, font))
 
 
 def thumbnail(data: bytes, side: int) -> Image.Image:
-    """Return a picture whole, in a square; an empty one where it cannot be opened."""
+    """Return the whole image in a square; a grey square if it cannot be decoded."""
     try:
         return ImageOps.pad(open_rgb(data), (side, side), color="white")
     except Rejected:

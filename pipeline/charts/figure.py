@@ -1,4 +1,4 @@
-"""What every plot shares: a figure, its colours, and the file it becomes."""
+"""The figure that all plots share: its colours, its style and its PNG file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pipeline.charts.fonts import families
 from pipeline.core.files import replacing
 
 DPI = 110
-WIDE = (10, 5.6)  # inches: of a slide's shape
+WIDE = (10, 5.6)  # inches: the shape of a slide
 SMALL, PLAIN, LARGE = 7, 10, 13  # points, of text
 
-# Okabe and Ito's colours, which those who see red and green alike tell apart, too
+# the palette of Okabe and Ito, which colour-blind people can distinguish
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
 PART_COLOURS = {"train": BLUE, "valid": ORANGE, "test": GREEN, "out": GREY}
 STYLE: dict[Any, Any] = {
@@ -32,7 +32,7 @@ STYLE: dict[Any, Any] = {
     "font.size": PLAIN,
     "grid.color": "#DDDDDD",
     "legend.frameon": False,
-    "text.parse_math": False,  # a class may be called "$1"
+    "text.parse_math": False,  # a class may have the name "$1"
 }
 
 
@@ -40,9 +40,10 @@ STYLE: dict[Any, Any] = {
 def drawing(
     path: Path, size: tuple[float, float] = WIDE, names: Iterable[str] = ()
 ) -> Iterator[Figure]:
-    """Give a figure of `size` inches whose fonts draw `names`; it is written when the block ends.
+    """Give a figure of `size` inches; it is written to `path` when the block ends.
 
-    As PNG of at most 256 colours, atomically, with nothing in it that changes from run to run.
+    Its fonts cover `names`. The file is a PNG of at most 256 colours, written atomically, with the
+    same bytes on every run.
     """
     with rc_context({**STYLE, "font.family": families(names)}):
         figure = Figure(figsize=size)

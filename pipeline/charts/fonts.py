@@ -1,4 +1,4 @@
-"""Which font draws a name: matplotlib's own, or one of the system for scripts that it lacks."""
+"""Fonts for names in any script: matplotlib's own font, else one of the system's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST = 28  # letters of a name beside a plot
 
 
 class Font(NamedTuple):
-    """A font's family, its file, and the code points that it has."""
+    """A font: its family, its file and its code points."""
 
     family: str
     file: str
@@ -26,17 +26,17 @@ class Font(NamedTuple):
 
 @cache
 def own() -> Font:
-    """Return the font that is always there."""
+    """Return the font that matplotlib ships."""
     file = font_manager.findfont(OWN)
     return Font(OWN, file, frozenset(FT2Font(file).get_charmap()))
 
 
 @cache
 def of_the_system() -> tuple[Font, ...]:
-    """Return the system's plain upright fonts, a sans before others, in an order of their names.
+    """Return the system's regular fonts, sans-serif first, sorted by name.
 
-    None where there is nothing that joins and reorders letters (libraqm, in matplotlib since 3.11
-    and in Pillow): Tamil drawn letter by letter is no Tamil.
+    Empty if matplotlib (before 3.11) or Pillow lacks libraqm, which joins and reorders letters:
+    without it, Tamil is drawn wrongly.
     """
     if not getattr(ft2font, "__libraqm_version__", None) or not features.check("raqm"):
         return ()
@@ -55,7 +55,7 @@ def of_the_system() -> tuple[Font, ...]:
 
 @cache
 def font_for(text: str) -> Font | None:
-    """Return the font that has all letters of a text; None where there is none here."""
+    """Return a font that has all letters of a text; None if this machine has none."""
     wanted = {ord(letter) for letter in text}
     if wanted <= own().letters:
         return own()
@@ -63,38 +63,38 @@ def font_for(text: str) -> Font | None:
 
 
 def is_drawn(text: str) -> bool:
-    """Tell whether every word of a text can be drawn, each in a font of its own."""
+    """Return whether every word of a text can be drawn, each in any font."""
     return all(font_for(word) for word in text.split()) and text.isprintable()
 
 
 def drawable(*names: str | None) -> str:
-    """Return the first name that can be drawn, "" where there is none."""
+    """Return the first name that can be drawn; "" if none can."""
     return next((name for name in names if name and is_drawn(name)), "")
 
 
 def tick(label: str, name: str, romanised: str | None = None) -> str:
-    """Return what a class is called beside a plot: its name if it can be drawn, cut if it is long.
+    """Return the name of a class for an axis: the first of name, romanised name and label to draw.
 
-    Else its romanisation, or its label; of a label that cannot be drawn, the code points.
+    Long names are cut. If none can be drawn, the label's code points are returned.
     """
     text = drawable(name, romanised, label) or ascii(label)[1:-1]
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def both(label: str, name: str, romanised: str | None = None) -> str:
-    """Return a class's name with its romanisation, where there is one: "கா kā"."""
-    said = tick(label, name, romanised)
-    return said if romanised is None or romanised == said else f"{said} {romanised}"
+    """Return the name of a class with its romanised name, if it has one: "கா kā"."""
+    shown = tick(label, name, romanised)
+    return shown if romanised is None or romanised == shown else f"{shown} {romanised}"
 
 
 def families(texts: Iterable[str]) -> list[str]:
-    """Return the font families that draw texts, for matplotlib to look through in order."""
+    """Return the font families that cover texts, in matplotlib's order of preference."""
     fonts = (font_for(word) for text in texts for word in text.split())
     return list(dict.fromkeys([OWN, *(font.family for font in fonts if font)]))
 
 
 def runs(text: str) -> Iterator[tuple[str, str]]:
-    """Cut a text into (piece, font file), for Pillow, which takes one font at a time."""
+    """Split a text into (piece, font file); Pillow draws with one font at a time."""
     words = ((f"{word} ", (font_for(word) or own()).file) for word in text.split(" "))
     for file, piece in groupby(words, key=lambda pair: pair[1]):
         yield "".join(word for word, _ in piece), file

@@ -11,6 +11,22 @@ from typing import Any
 from pipeline.core.files import read_json
 from pipeline.dataset.tables import damaged
 
+# Keys that an earlier version wrote, and what they are called now.
+_RENAMED = {
+    "class_averaged_accuracy": "balanced_accuracy",
+    "class_averaged_low": "balanced_accuracy_low",
+    "class_averaged_high": "balanced_accuracy_high",
+}
+
+
+def current_keys(value: Any) -> Any:
+    """Return the content of a report with the keys of this version, at every depth."""
+    if isinstance(value, dict):
+        return {_RENAMED.get(key, key): current_keys(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [current_keys(each) for each in value]
+    return value
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
@@ -32,4 +48,4 @@ def read_report(path: Path) -> dict[str, Any] | None:
         report = read_json(path)
         if not isinstance(report, dict):
             raise TypeError(f"expected an object, found {type(report).__name__}")
-        return report
+        return dict(current_keys(report))

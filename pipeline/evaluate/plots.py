@@ -1,4 +1,4 @@
-"""Whether the model is as often right as it is sure (Guo et al. 2017)."""
+"""Plots of an evaluation: calibration, the confusion matrix, the most confused classes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from numpy.typing import NDArray
 from pipeline.charts.figure import BLUE, GREY, LARGE, ORANGE, PLAIN, RED, SMALL, drawing
 from pipeline.model.metrics import BINS, Floats, Ints, calibration_error, most_confused
 
+WITH_COUNTS = 20  # classes; with more, only errors are written into the matrix
+LINE = 0.17  # inches: a line of small text
+PAIRS, ENLARGED = 16, 14  # pairs drawn as bars; classes in the enlarged matrix
+
 
 def draw_calibration(path: Path, probabilities: Floats, as_trained: Floats, actual: Ints) -> None:
-    """Draw the share that is right by the probability given, before and after the temperature.
+    """Draw the reliability diagram before and after temperature scaling (Guo et al. 2017).
 
-    Below, how many samples were given which probability. Both arrays are (samples, classes).
+    The lower axes count the samples by confidence. `probabilities` and `as_trained` are (samples,
+    classes), after and before scaling; `actual` (samples,) are class numbers.
     """
     with drawing(path, (5.2, 6)) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as right as sure")
+        upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect calibration")
         if len(actual):
             for given, words, colour in (
-                (as_trained, "as trained", ORANGE),
-                (probabilities, "with its temperature", BLUE),
+                (as_trained, "before temperature scaling", ORANGE),
+                (probabilities, "after", BLUE),
             ):
                 sure, right = given.max(1), given.argmax(1) == actual
                 bins = np.minimum((sure * BINS).astype(int), BINS - 1)
@@ -35,23 +40,21 @@ def draw_calibration(path: Path, probabilities: Floats, as_trained: Floats, actu
                 ]
                 error = calibration_error(given, actual)
                 upper.plot(
-                    *means, "o-", color=colour, markersize=4, label=f"{words}: off by {error:.1%}"
+                    *means, "o-", color=colour, markersize=4, label=f"{words}: error {error:.1%}"
                 )
             edges = np.linspace(0, 1, BINS + 1)
             lower.hist(probabilities.max(1), edges, color=BLUE, alpha=0.75)
-        upper.set(ylabel="share right", xlim=(0, 1), ylim=(0, 1), title="Calibration")
+        upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Calibration")
         upper.grid()
         upper.legend(loc="upper left")
-        lower.set(xlabel="probability given", ylabel="samples")
-
-
-WITH_COUNTS = 20  # classes; beyond, only the errors are written into the matrix
-LINE = 0.17  # inches: a line of small text
-PAIRS, ENLARGED = 16, 14  # pairs as bars, classes in the enlarged part
+        lower.set(xlabel="confidence (probability of the predicted class)", ylabel="samples")
 
 
 def draw_confusion(path: Path, matrix: Ints, names: Sequence[str], title: str) -> None:
-    """Draw a confusion matrix, each row as shares; counts are written where there is room."""
+    """Draw a confusion matrix (classes, classes), each row as shares.
+
+    Counts are written into the cells; with more than WITH_COUNTS classes, only those of errors.
+    """
     is_small = len(names) <= WITH_COUNTS
     side = max(4.5, (0.45 if is_small else LINE) * len(names) + 2)  # inches
     with drawing(path, (side, side), names) as figure:
@@ -64,14 +67,14 @@ def draw_confusion(path: Path, matrix: Ints, names: Sequence[str], title: str) -
 
 
 def _show(axes: Axes, matrix: Ints, totals: Ints, names: Sequence[str], size: float) -> None:
-    """Show counts as shares of the rows' totals, with names beside and numbers within."""
+    """Draw counts as shares of the rows' totals, with names on the axes and numbers in the cells."""
     shares = matrix / np.maximum(totals, 1)[:, None]
-    # The root shows the rare confusions beside a strong diagonal.
+    # The square root makes rare confusions visible beside a strong diagonal.
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
     axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.spines[:].set_visible(len(names) <= WITH_COUNTS)
-    if len(names) > WITH_COUNTS:  # lines to follow from a name to its cells
+    if len(names) > WITH_COUNTS:  # lines that lead from a name to its cells
         for place in range(0, len(names), 5):
             axes.axhline(place, color="#00000012", linewidth=0.5, zorder=0.5)
             axes.axvline(place, color="#00000012", linewidth=0.5, zorder=0.5)
@@ -89,9 +92,9 @@ def _show(axes: Axes, matrix: Ints, totals: Ints, names: Sequence[str], size: fl
 
 
 def draw_most_confused(path: Path, matrix: Ints, names: Sequence[str], title: str) -> None:
-    """Draw the most confused pairs as bars; where there are many classes, theirs enlarged.
+    """Draw the most confused pairs of classes as bars; with many classes, also their matrix.
 
-    `names` may be longer than beside the whole matrix: here is room.
+    `names` may be longer than those of the whole matrix.
     """
     pairs = most_confused(matrix)[:PAIRS]
     is_enlarged = len(names) > WITH_COUNTS and bool(pairs)
@@ -102,7 +105,10 @@ def draw_most_confused(path: Path, matrix: Ints, names: Sequence[str], title: st
         totals = matrix.sum(1)
         counts = [count for _, _, count in pairs]
         left.barh(range(len(pairs)), counts, color=RED, height=0.7)
-        words = [f"{names[actual]}  as  {names[predicted]}" for actual, predicted, _ in pairs]
+        words = [
+            f"{names[actual]} \N{RIGHTWARDS ARROW} {names[predicted]}"
+            for actual, predicted, _ in pairs
+        ]
         left.set_yticks(range(len(pairs)), words, fontsize=LARGE)
         left.invert_yaxis()
         left.tick_params(length=0)
@@ -117,14 +123,18 @@ def draw_most_confused(path: Path, matrix: Ints, names: Sequence[str], title: st
             chosen = neighbours(matrix, ENLARGED)
             part = matrix[np.ix_(chosen, chosen)]
             _show(right, part, totals[chosen], [names[place] for place in chosen], PLAIN + 1)
-            right.set(xlabel="predicted", ylabel="actual", title=f"Their {len(chosen)} classes")
+            right.set(
+                xlabel="predicted",
+                ylabel="actual",
+                title=f"The {len(chosen)} classes of these pairs",
+            )
 
 
 def neighbours(matrix: Ints, count: int) -> NDArray[np.int64]:
-    """Return the places of up to `count` classes of the most confused pairs.
+    """Return the indices of up to `count` classes of the most confused pairs.
 
-    What is confused with each other stands side by side: the next is always what those that stand
-    there are most confused with, or of the next pair where they are with nothing.
+    Classes that are confused with each other are neighbours: the next class is always the one that
+    the last three are most confused with.
     """
     wrong = matrix + matrix.T
     np.fill_diagonal(wrong, 0)

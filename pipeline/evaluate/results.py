@@ -1,4 +1,4 @@
-"""Where a model errs, for people: tables, charts and the pictures that surprised it."""
+"""Results for people: tables, plots and the images with the largest losses."""
 
 from __future__ import annotations
 
@@ -16,48 +16,49 @@ from pipeline.core.files import write_csv
 from pipeline.dataset.columns import LABEL, LOSS, PART, PREDICTED, PROBABILITY, SAMPLE_ID
 from pipeline.dataset.labels import ClassName
 from pipeline.dataset.paths import plots_folder, sheet_path
-from pipeline.dataset.split_table import Part
+from pipeline.dataset.split_table import TEST, VALID, Part
 from pipeline.dataset.stored_images import read_images
 from pipeline.evaluate.plots import draw_calibration, draw_confusion, draw_most_confused
 from pipeline.model.metrics import Floats, Ints, confusion, losses, most_confused, per_class
 from pipeline.model.network import Card
 
-CONFUSED_SHOWN = 100  # pairs; the confusion matrix has the rest
-GROUP_AT_LEAST = 5  # samples; fewer say nothing of a hand or a source
+CONFUSED_SHOWN = 100  # pairs; the confusion matrix has all
+SETS = {VALID: "validation set", TEST: "test set"}  # for people
+GROUP_AT_LEAST = 5  # samples; the accuracy of a smaller group is chance
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A part and what the model makes of it."""
+class Evaluated:
+    """A part and the model's predictions for it."""
 
     name: str
     part: Part
     actual: Ints
     probabilities: Floats  # (samples, classes), calibrated
-    as_trained: Floats  # the same before calibration
+    as_trained: Floats  # (samples, classes), before calibration
 
 
 class TopLoss(NamedTuple):
-    """A sample that surprised the model."""
+    """A sample with a large loss."""
 
     sample_id: str
     part: str
     actual: ClassName
     predicted: ClassName
-    sure: float
+    probability: float  # of the predicted class
     loss: float
 
     def lines(self) -> tuple[str, str]:
-        """Return what the sample is said to be, and what the model takes it for."""
-        said, taken = (
+        """Return two lines for people: the label and the prediction."""
+        label, predicted = (
             both(known.label, known.name, known.romanised)
             for known in (self.actual, self.predicted)
         )
-        return said, f"as {taken} {self.sure:.0%}"
+        return label, f"predicted {predicted}, {self.probability:.0%}"
 
 
-def by_group(part: Judged) -> list[tuple[str, int, int]]:
-    """Return (group, samples, right) of each writer or source, where these are known."""
+def by_group(part: Evaluated) -> list[tuple[str, int, int]]:
+    """Return (group, samples, correct) of each known writer or source."""
     is_right = part.probabilities.argmax(1) == part.actual
     counts: dict[str, list[int]] = {}
     for group, right in zip(part.part.groups, is_right, strict=True):
@@ -72,8 +73,8 @@ def by_group(part: Judged) -> list[tuple[str, int, int]]:
     ]
 
 
-def write_reports(dataset: str, shown: Judged, card: Card) -> None:
-    """Write the tables and pictures of one part: test, or valid where there is no test."""
+def write_reports(dataset: str, shown: Evaluated, card: Card) -> None:
+    """Write the tables and plots of one part: test, or valid if there is no test set."""
     folder = plots_folder(dataset, "evaluate")
     labels = [known.label for known in card.classes]
     predicted = shown.probabilities.argmax(1)
@@ -96,24 +97,26 @@ def write_reports(dataset: str, shown: Judged, card: Card) -> None:
     draw_reports(folder, shown, matrix, card.classes)
 
 
-def draw_reports(folder: Path, shown: Judged, matrix: Ints, classes: Sequence[ClassName]) -> None:
-    """Draw the pictures of one part, in the letters that the fonts of this machine have."""
+def draw_reports(
+    folder: Path, shown: Evaluated, matrix: Ints, classes: Sequence[ClassName]
+) -> None:
+    """Draw the plots of one part; names use scripts for which this machine has a font."""
     short = [tick(known.label, known.name, known.romanised) for known in classes]
     full = [both(known.label, known.name, known.romanised) for known in classes]
-    part = f"{shown.name} part, {len(shown.actual)} samples"
-    draw_confusion(folder / "confusion.png", matrix, short, f"Confusion, {part}")
-    draw_most_confused(folder / "most_confused.png", matrix, full, f"Most confused, {part}")
-    draw_per_class(folder / "per_class.png", matrix, full, f"Accuracy of each class, {part}")
+    part = f"{SETS[shown.name]}, {len(shown.actual)} samples"
+    draw_confusion(folder / "confusion.png", matrix, short, f"Confusion matrix: {part}")
+    draw_most_confused(folder / "most_confused.png", matrix, full, f"Most confused classes: {part}")
+    draw_per_class(folder / "per_class.png", matrix, full, f"Accuracy by class: {part}")
     draw_calibration(
         folder / "calibration.png", shown.probabilities, shown.as_trained, shown.actual
     )
 
 
-def write_groups(dataset: str, judged: Sequence[Judged]) -> None:
-    """Write each writer's or source's accuracy."""
+def write_groups(dataset: str, evaluated: Sequence[Evaluated]) -> None:
+    """Write the accuracy of each writer or source."""
     rows = [
         (part.name, group, count, right, right / count)
-        for part in judged
+        for part in evaluated
         for group, count, right in by_group(part)
     ]
     path = plots_folder(dataset, "evaluate") / "per_group.csv"
@@ -124,10 +127,10 @@ def _names(card: Card, *places: int) -> list[str]:
     return [card.classes[place].name for place in places]
 
 
-def write_top_losses(dataset: str, judged: Sequence[Judged], card: Card, count: int) -> None:
-    """Write the samples that surprised the model most, as CSV and with their pictures."""
+def write_top_losses(dataset: str, evaluated: Sequence[Evaluated], card: Card, count: int) -> None:
+    """Write the samples with the largest losses, as CSV and as a sheet of images."""
     worst = []
-    for part in judged:
+    for part in evaluated:
         each = losses(part.probabilities, part.actual)
         predicted = part.probabilities.argmax(1)
         for row in np.argsort(-each, kind="stable")[:count]:
@@ -147,7 +150,14 @@ def write_top_losses(dataset: str, judged: Sequence[Judged], card: Card, count: 
         plots_folder(dataset, "evaluate") / "top_losses.csv",
         header,
         [
-            (top.sample_id, top.part, top.actual.label, top.predicted.label, top.sure, top.loss)
+            (
+                top.sample_id,
+                top.part,
+                top.actual.label,
+                top.predicted.label,
+                top.probability,
+                top.loss,
+            )
             for top in worst
         ],
     )

@@ -1,4 +1,4 @@
-"""Measure a trained model on the valid and test parts; show where it errs."""
+"""Stage `evaluate`: metrics, plots and largest losses on the validation and test sets."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from pipeline.dataset.paths import model_folder, report_path
 from pipeline.dataset.predictions import SCHEMA, write_predictions
 from pipeline.dataset.split_table import TEST, VALID, label_indices, read_parts
 from pipeline.evaluate.results import (
-    Judged,
+    Evaluated,
     by_group,
     write_groups,
     write_reports,
     write_top_losses,
 )
 from pipeline.model.device import pick_device
-from pipeline.model.inputs import read_pictures
+from pipeline.model.inputs import decoded_images
 from pipeline.model.metrics import losses, softmax, summary
 from pipeline.model.network import Card, load_model, predict_logits
 
-JUDGED = (VALID, TEST)
+EVALUATED = (VALID, TEST)
 
 
 @click.command(cls=Stage)
 @click.argument("dataset")
 def main(dataset: str) -> None:
-    """Measure a trained model on validation and test.
+    """Measure a trained model on the validation and test sets.
 
-    Writes DATASET's metrics, confusion matrix, most confused pairs, table of classes and top
-    losses. Reads the safe form of the model alone (safetensors and JSON).
+    Writes DATASET's metrics, confusion matrix, most confused pairs, table of classes and largest
+    losses. Reads the model as safetensors and JSON, never as a pickle.
 
     Example: python -m pipeline.evaluate dances
     """
@@ -55,35 +55,38 @@ def main(dataset: str) -> None:
 
 
 def evaluate(dataset: str, params: Evaluate) -> None:
-    """Judge the parts that were not trained on and write what came out."""
+    """Evaluate the model on the validation and test sets, and write all results."""
     network, card = load_model(model_folder(dataset))
     labels = [known.label for known in card.classes]
     parts = read_parts(dataset)
     device = pick_device(params.device)
     print(f"{dataset}: {len(labels)} classes, on {device}", file=sys.stderr, flush=True)
-    judged = []
-    for name in JUDGED:
+    evaluated = []
+    for name in EVALUATED:
         part = parts[name]
         unknown = sorted(set(part.labels) - set(labels))
         if unknown:
-            raise PipelineError(f"{dataset}: the model does not know class {unknown[0]}; train")
-        pixels = read_pictures(dataset, name, part.sample_ids, card.view).pixels
+            raise PipelineError(
+                f"{dataset}: {name} has class {unknown[0]}, which the model was not trained on; "
+                f"run `dvc repro train@{dataset}`"
+            )
+        pixels = decoded_images(dataset, name, part.sample_ids, card.view).pixels
         logits = predict_logits(network, pixels, card, device)
         calibrated = softmax(logits, card.temperature)
-        judged.append(
-            Judged(name, part, label_indices(part.labels, labels), calibrated, softmax(logits))
+        evaluated.append(
+            Evaluated(name, part, label_indices(part.labels, labels), calibrated, softmax(logits))
         )
-    write_predictions(dataset, predictions_of(judged, labels))
-    write_reports(dataset, judged[-1] if len(judged[-1].part) else judged[0], card)
-    write_groups(dataset, judged)
-    write_top_losses(dataset, judged, card, params.top_losses)
-    write_json(report_path(dataset, "evaluate"), metrics(judged, card))
+    write_predictions(dataset, predictions_of(evaluated, labels))
+    write_reports(dataset, evaluated[-1] if len(evaluated[-1].part) else evaluated[0], card)
+    write_groups(dataset, evaluated)
+    write_top_losses(dataset, evaluated, card, params.top_losses)
+    write_json(report_path(dataset, "evaluate"), metrics(evaluated, card))
 
 
-def metrics(judged: Sequence[Judged], card: Card) -> dict[str, Any]:
-    """Return the metrics of each part; calibration before and after its temperature."""
+def metrics(evaluated: Sequence[Evaluated], card: Card) -> dict[str, Any]:
+    """Return the metrics of each part; the calibration error before and after the temperature."""
     found: dict[str, Any] = {"classes": len(card.classes), "temperature": card.temperature}
-    for part in judged:
+    for part in evaluated:
         found[part.name] = summary(part.probabilities, part.actual)
         if len(part.actual):
             before = summary(part.as_trained, part.actual)["calibration_error"]
@@ -96,10 +99,10 @@ def metrics(judged: Sequence[Judged], card: Card) -> dict[str, Any]:
     return found
 
 
-def predictions_of(judged: Sequence[Judged], labels: list[str]) -> dict[str, list[Any]]:
+def predictions_of(evaluated: Sequence[Evaluated], labels: list[str]) -> dict[str, list[Any]]:
     """Return the columns of predictions.parquet."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-    for part in judged:
+    for part in evaluated:
         best = np.argsort(-part.probabilities, axis=1, kind="stable")[:, :3]
         rows = np.arange(len(part.actual))
         columns[SAMPLE_ID] += part.part.sample_ids

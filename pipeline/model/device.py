@@ -1,4 +1,4 @@
-"""What a machine computes on, and how: every choice is said, none is silent."""
+"""The device that a network runs on, and how it computes there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Train
-from pipeline.model.small_convs import SmallMaps
+from pipeline.model.small_convs import SmallConvs
 
 # fastai scripts a function when it is imported, and torch says so on every run.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
-# Pixels of a batch. Below it more threads gain little, and on a machine that does other work they
-# wait for each other: one thread took 40 s where two took minutes.
+# Pixels of a batch. Below this, more threads gain little, and on a busy machine they wait for each
+# other: one thread took 40 s, two took minutes.
 SMALL_STEP = 100_000
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -33,23 +33,23 @@ class Compute:
     dtype: torch.dtype | None  # of autocast; None: float32 throughout
     channels_last: bool
     is_compiled: bool = False
-    small_maps: bool = False  # their convolutions are products
+    small_maps: bool = False  # convolutions of small feature maps as matrix products
     is_fused: bool = False  # the optimiser's step
-    tries_kernels: bool = False  # cuDNN does
-    rank: int = 0  # of this process among
-    ranks: int = 1  # that share every batch
+    tries_kernels: bool = False  # cuDNN measures its kernels and takes the fastest
+    rank: int = 0  # number of this process
+    ranks: int = 1  # processes that share every batch
 
     def contexts(self) -> list[Callable[[], AbstractContextManager[Any]]]:
-        """Return what the forward pass runs within."""
+        """Return the context managers of the forward pass."""
         chosen: list[Callable[[], AbstractContextManager[Any]]] = []
         if self.dtype is not None:
             chosen.append(partial(torch.autocast, self.device.type, dtype=self.dtype))
         if self.small_maps:
-            chosen.append(SmallMaps)
+            chosen.append(SmallConvs)
         return chosen
 
     def __str__(self) -> str:
-        """Describe the choice in a line."""
+        """Return the choice in one line for people."""
         name = self.device.type
         if name == "cuda":
             name = f"cuda ({torch.cuda.get_device_name(self.device)})"
@@ -58,17 +58,17 @@ class Compute:
         order = "channels-last" if self.channels_last else "channels-first"
         fused = "fused optimizer" if self.is_fused else "plain optimizer"
         compiled = "compiled" if self.is_compiled else "not compiled"
-        tried = ", cuDNN tries kernels: last digits may differ by run" if self.tries_kernels else ""
-        small = ", small maps as products" if self.small_maps else ""
-        several = f"{self.ranks} processes, each " if self.ranks > 1 else ""
+        tried = ", cuDNN benchmark (last digits differ between runs)" if self.tries_kernels else ""
+        small = ", fast small convolutions" if self.small_maps else ""
+        several = f"{self.ranks} processes, each on " if self.ranks > 1 else ""
         precision = "fp32" if self.dtype is None else "bf16"
-        return f"{several}on {name}, {precision}, {order}, {fused}, {compiled}{small}{tried}"
+        return f"{several}{name}, {precision}, {order}, {fused}, {compiled}{small}{tried}"
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
-    """Return the device to compute on: the wanted one, or cuda, else mps, else the CPU.
+    """Return the wanted device; for `auto` cuda, else mps, else the CPU.
 
-    Raises PipelineError when the wanted one is not there.
+    Raises PipelineError if the wanted device is not available.
     """
     there = {
         "cuda": torch.cuda.is_available(),
@@ -78,12 +78,13 @@ def pick_device(wanted: str = "auto") -> torch.device:
     if wanted == "auto":
         return torch.device(next(name for name, is_there in there.items() if is_there))
     if not there[wanted]:
-        raise PipelineError(f"device is {wanted}, which torch does not find on this machine")
+        available = ", ".join(name for name, is_there in there.items() if is_there)
+        raise PipelineError(f"device {wanted} is not available; torch finds here: {available}")
     return torch.device(wanted)
 
 
 def choose(params: Train) -> Compute:
-    """Return where and how to train: what `params` say, and for `auto` what pays."""
+    """Return where and how to train: as `params` say, and for `auto` the fastest."""
     device = pick_device(params.device)
     is_cpu = device.type == "cpu"
     if is_cpu:
@@ -100,7 +101,7 @@ def choose(params: Train) -> Compute:
     torch.backends.cudnn.benchmark = tries
     if is_cuda:
         torch.set_float32_matmul_precision("high")
-    # mps gains nothing from channels-last; the others' convolutions want it
+    # convolutions are faster in channels-last, but not on mps
     channels_last = switched(params.channels_last, not is_mps)
     is_compiled = switched(params.compile, pays=False)
     return Compute(
@@ -115,10 +116,10 @@ def choose(params: Train) -> Compute:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next step, where this process uses glibc.
+    """Make glibc keep freed memory for the next step; no-op with another C library.
 
-    It gives large blocks back to the system otherwise, and every step of a training takes them
-    anew: 50,000 page faults a step, a tenth to a third of its time.
+    By default glibc returns large blocks to the system, and every training step allocates them
+    again: 50,000 page faults a step, 10% to 33% of its time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -129,10 +130,10 @@ def keep_freed_memory() -> None:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Tell whether bf16 is computed by the device, not imitated."""
+    """Return whether the device computes bf16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":  # torch tells by private names alone, which may go
+    if device.type == "cpu":  # private names of torch, which may disappear
         asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, name, bool)() for name in asked)
     return False

@@ -1,6 +1,6 @@
-"""Pictures as numbers: from stored bytes to uint8 arrays of one shape, decoded once.
+"""Inputs of a network: encoded images, decoded once into uint8 arrays of one shape.
 
-`prepare` and what it uses stand on Pillow and numpy alone: `export.pkl` carries them by value.
+`prepare` and what it calls need only Pillow and numpy: `export.pkl` contains them by value.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from pipeline.dataset.stored_images import image_batches
 
 Pixels = NDArray[np.uint8]
 
-DECODED_AT_ONCE = 512  # encoded pictures in the threads' queue; bounds memory, not speed
+DECODED_AT_ONCE = 512  # encoded images in the threads' queue; bounds memory, not speed
 
 
 @dataclass(frozen=True)
 class View:
-    """How a network sees a picture; kept with the model, so that use equals training.
+    """How an image is prepared for a network; stored with the model.
 
-    `size` and `margin` in pixels. `trim` cuts an empty border away, `invert` makes dark ink on
-    light paper bright on black: what is padded or turned in is then paper, too.
+    `size` and `margin` are in pixels. `trim` crops an empty border. `invert` turns dark ink on
+    light paper into bright ink on black, so that padding looks like paper.
     """
 
     size: int
@@ -53,25 +53,25 @@ class View:
         return self.channels, self.size, self.size
 
 
-class Pictures(NamedTuple):
-    """Decoded pictures and what was lost when they were made square."""
+class DecodedImages(NamedTuple):
+    """Decoded images, and the aspect ratio that squishing changed."""
 
     pixels: Pixels  # (count, channels, side, side)
-    aspects: NDArray[np.float32]  # width / height before it was squished; 1 where it was not
+    aspects: NDArray[np.float32]  # (count,) width / height before squishing; 1 if not squished
 
 
 def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, float]:
-    """Turn an image into `(channels, side, side)` and the aspect it was squished from.
+    """Return an image as (channels, side, side), and its aspect ratio before squishing.
 
-    `whole` other than 0 keeps a picture that would be cropped whole, squished to that side, for
-    random crops to be taken from it.
+    If `whole` is not 0 and the view crops, the whole image is squished to that side instead, so
+    that training can take random crops.
     """
     image = image.convert("L" if view.channels == 1 else "RGB")
     if view.invert:
         image = ImageOps.invert(image)
     if view.trim:
         ink = image.convert("L").point(lambda value: 255 * (value >= 128))
-        image = image.crop(ink.getbbox())  # a box of None, where all is empty, keeps all
+        image = image.crop(ink.getbbox())  # an empty image has no box, and is not cropped
     width, height = image.size
     inner = view.size - 2 * view.margin
     box: tuple[float, float, float, float] = (0, 0, width, height)
@@ -85,7 +85,7 @@ def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, flo
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
-    # BOX is the mean over the area: ink is neither lost nor thinned. It does not enlarge smoothly.
+    # BOX averages over areas, so that thin ink is kept; it does not enlarge smoothly.
     shrinks = target[0] <= box[2] - box[0] and target[1] <= box[3] - box[1]
     method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
     image = image.resize(target, method, box=box)
@@ -93,27 +93,27 @@ def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, flo
         canvas = Image.new(image.mode, (view.size, view.size))
         canvas.paste(image, ((view.size - target[0]) // 2, (view.size - target[1]) // 2))
         image = canvas
-    array = np.array(image)  # a copy of its own: Pillow's is read-only
+    array = np.array(image)  # a copy: Pillow's array is read-only
     return np.ascontiguousarray(
         array[None] if view.channels == 1 else array.transpose(2, 0, 1)
     ), aspect
 
 
 def decode(data: bytes, view: View, whole: int = 0) -> tuple[Pixels, float]:
-    """Open an encoded picture and prepare it; JPEGs are decoded no larger than needed."""
+    """Decode and prepare an encoded image; JPEGs are decoded no larger than needed."""
     with Image.open(io.BytesIO(data)) as image:
         needed = 2 * max(view.size, whole)
         image.draft("RGB", (needed, needed))
         return prepare(image, view, whole)
 
 
-def read_pictures(
+def decoded_images(
     dataset: str, part: str, sample_ids: Sequence[str], view: View, whole: int = 0
-) -> Pictures:
-    """Decode the named samples, in their order; a second call with the same ones maps the file.
+) -> DecodedImages:
+    """Return the decoded images of samples, in their order; a repeated call maps the cached file.
 
-    `part` names the cache: one per part is kept, under `data/<dataset>/cache/`.
-    Raises PipelineError naming the sample that is missing or cannot be decoded.
+    `part` names the cache below data/<dataset>/cache/, which keeps one file per part. Raises
+    PipelineError if a sample is missing or cannot be decoded, or if the disk is too full.
     """
     whole = whole if view.fit == "crop" else 0
     side = whole or view.size
@@ -125,10 +125,11 @@ def read_pictures(
         shape = (len(sample_ids), view.channels, side, side)
         pixels_path.parent.mkdir(parents=True, exist_ok=True)
         needed, free = math.prod(shape), shutil.disk_usage(pixels_path.parent).free
-        if needed > free:  # a map of a full disk ends the process without a word
+        if needed > free:  # writing to a mapped file on a full disk kills the process
             raise PipelineError(
-                f"{pixels_path.parent}: {part} decoded takes {needed / 1e9:.1f} GB, and "
-                f"{free / 1e9:.1f} GB are free: lower size, or make room"
+                f"{pixels_path.parent}: disk is too full: the decoded images of {part} take "
+                f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; lower size, or free disk "
+                "space"
             )
         with replacing(pixels_path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
@@ -136,7 +137,7 @@ def read_pictures(
             pixels.flush()
             with replacing(aspects_path) as beside, beside.open("wb") as file:
                 np.save(file, aspects)
-    return Pictures(np.load(pixels_path, mmap_mode="r"), np.load(aspects_path))
+    return DecodedImages(np.load(pixels_path, mmap_mode="r"), np.load(aspects_path))
 
 
 def _decode_all(
@@ -150,7 +151,9 @@ def _decode_all(
         try:
             into[places[sample_id]], aspects[places[sample_id]] = decode(data, view, whole)
         except (OSError, ValueError, SyntaxError) as error:
-            raise PipelineError(f"{samples_path(dataset)}: {sample_id}: {error}") from error
+            raise PipelineError(
+                f"{samples_path(dataset)}: image of sample {sample_id} cannot be decoded: {error}"
+            ) from error
         return sample_id
 
     left = set(places)
@@ -162,13 +165,13 @@ def _decode_all(
                 progress.advance()
     if left:
         raise PipelineError(
-            f"{samples_path(dataset)}: no sample {min(left)}, which split.csv names"
+            f"{samples_path(dataset)}: sample {min(left)} of split.csv is missing; run `dvc repro`"
         )
     return aspects
 
 
 def _key(dataset: str, sample_ids: Sequence[str], view: View, whole: int) -> str:
-    """Name what the cached arrays were made from: which samples of which file, seen how."""
+    """Return a hash of everything that the cached arrays depend on."""
     content = read_samples(dataset, [SAMPLE_ID, CONTENT_ID])
     ids = dict(zip(content[SAMPLE_ID].to_pylist(), content[CONTENT_ID].to_pylist(), strict=True))
     made_from = [asdict(view), whole, [(name, ids.get(name)) for name in sample_ids]]

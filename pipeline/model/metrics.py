@@ -1,9 +1,13 @@
-"""How good predictions are, with how sure that is: pure functions of arrays."""
+"""Metrics of predictions with their confidence intervals: pure functions of arrays.
+
+To add a metric to evaluate.json, write its function and an entry in `METRICS`.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,30 +15,40 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-CONFIDENCE_Z = 1.959964  # 95%
+CONFIDENCE_Z = 1.959964  # two-sided 95% quantile of the normal distribution
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
 def confusion(actual: Ints, predicted: Ints, classes: int) -> Ints:
-    """Return (classes, classes) counts: rows are actual, columns predicted."""
-    flat = np.bincount(actual * classes + predicted, minlength=classes**2)
-    return flat.reshape(classes, classes).astype(np.int64)
+    """Return the confusion matrix (classes, classes): rows are actual, columns predicted.
+
+    `actual` and `predicted` (n,) are class numbers from 0.
+    """
+    from sklearn.metrics import confusion_matrix
+
+    if not len(actual):
+        return np.zeros((classes, classes), np.int64)
+    return np.asarray(confusion_matrix(actual, predicted, labels=range(classes)), np.int64)
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """Return the 95% interval of a share (Wilson 1927): sound for few samples and near 0 or 1."""
+    """Return the 95% Wilson interval of `right` successes in `count` trials (Wilson 1927).
+
+    It is valid for few trials and for shares near 0 or 1. scipy's `binomtest` takes a quantile of
+    more digits: its bounds differ from those of earlier reports in the ninth digit.
+    """
     share, z2 = right / count, CONFIDENCE_Z**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) * CONFIDENCE_Z
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = CONFIDENCE_Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
     half /= 1 + z2 / count
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def class_averaged_interval(matrix: Ints) -> tuple[float, float]:
-    """Return the 95% interval of the mean of the classes' accuracies.
+def balanced_accuracy_interval(matrix: Ints) -> tuple[float, float]:
+    """Return the 95% interval of the balanced accuracy of a confusion matrix.
 
-    Normal, with each class's binomial variance under Laplace's estimate ((right + 1) / (n + 2)),
-    so that a class without an error is not taken for certain.
+    A normal interval with the binomial variance of each class. The variance uses Laplace's estimate
+    (right + 1) / (n + 2), so that a class without errors has a variance, too.
     """
     counts = matrix.sum(1)
     held = counts > 0
@@ -47,7 +61,7 @@ def class_averaged_interval(matrix: Ints) -> tuple[float, float]:
 
 
 def per_class(matrix: Ints) -> list[dict[str, Any]]:
-    """Return count, right, accuracy (recall), precision and F1 of each class; None where 0 / 0."""
+    """Return count, right, accuracy (recall), precision and F1 of each class; None for 0 / 0."""
     rows = []
     for place in range(len(matrix)):
         count, named = int(matrix[place].sum()), int(matrix[:, place].sum())
@@ -65,7 +79,7 @@ def per_class(matrix: Ints) -> list[dict[str, Any]]:
 
 
 def most_confused(matrix: Ints, at_least: int = 1) -> list[tuple[int, int, int]]:
-    """Return (actual, predicted, count) of the wrong pairs, most frequent first."""
+    """Return (actual, predicted, count) of each kind of error, the most frequent first."""
     pairs = [
         (int(actual), int(predicted), int(matrix[actual, predicted]))
         for actual, predicted in zip(*np.nonzero(matrix), strict=True)
@@ -83,26 +97,24 @@ def calibration_error(probabilities: Floats, actual: Ints) -> float:
 
 
 def losses(probabilities: Floats, actual: Ints) -> Floats:
-    """Return the cross-entropy of each sample."""
+    """Return the cross-entropy (n,) of (n, classes) probabilities, in nats."""
     given = probabilities[np.arange(len(actual)), actual]
     return -np.log(np.maximum(given, np.finfo(np.float64).tiny))
 
 
 def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> Floats:
     """Return the probabilities of (n, classes) logits divided by the temperature."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(1, keepdims=True)
-    powers = np.exp(scaled)
-    return np.asarray(powers / powers.sum(1, keepdims=True))
+    from scipy.special import softmax as scipy_softmax
+
+    return np.asarray(scipy_softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], actual: Ints) -> float:
-    """Return the temperature that gives the least cross-entropy (Guo et al. 2017).
+    """Return the temperature with the least cross-entropy (Guo et al. 2017); 1 without samples.
 
-    Against n pictures and one more that is of all classes alike, or a few pictures that are all
-    right would make the model infinitely sure (Platt 1999 has such targets). Between 1/20 and 20,
-    by golden section on its logarithm: the loss has one minimum there. 1 where there is nothing to
-    fit on.
+    Adds one pseudo-sample with uniform class probabilities (as in Platt 1999). Without it, a few
+    samples that are all predicted correctly would make the model infinitely confident. The search
+    is a golden section on the logarithm, between 1/20 and 20; the loss has one minimum there.
     """
     n = len(actual)
     if not n:
@@ -124,31 +136,66 @@ def fit_temperature(logits: NDArray[np.floating[Any]], actual: Ints) -> float:
     return math.exp((low + high) / 2)
 
 
+class Metric(NamedTuple):
+    """A metric of evaluate.json: how it is computed, and how two values compare."""
+
+    compute: Callable[[Scores], float]
+    direction: Literal["higher", "lower"]  # which value is better
+
+
+class Scores:
+    """What metrics are computed from: probabilities (n, classes) and actual classes (n,), n > 0."""
+
+    def __init__(self, probabilities: Floats, actual: Ints) -> None:
+        self.probabilities, self.actual = probabilities, actual
+        self.count = len(actual)
+        self.matrix = confusion(actual, probabilities.argmax(1), probabilities.shape[1])
+        self.right = int(self.matrix.trace())
+        self.rows = [row for row in per_class(self.matrix) if row["count"]]
+        self.interval = wilson(self.right, self.count)
+        self.balanced_interval = balanced_accuracy_interval(self.matrix)
+
+
+def balanced_accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the mean recall of the classes that have samples; `rows` are those of `per_class`.
+
+    It is also called macro-averaged recall; scikit-learn has it as `balanced_accuracy_score`.
+    """
+    return float(sum(row["accuracy"] for row in rows) / len(rows))
+
+
+def _top_3(scores: Scores) -> float:
+    given = scores.probabilities[np.arange(scores.count), scores.actual]
+    rank = (scores.probabilities > given[:, None]).sum(1)
+    return float((rank < 3).mean())
+
+
+# In the order of evaluate.json.
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(lambda scores: scores.right / scores.count, "higher"),
+    "accuracy_low": Metric(lambda scores: scores.interval[0], "higher"),
+    "accuracy_high": Metric(lambda scores: scores.interval[1], "higher"),
+    "error_rate": Metric(lambda scores: 1 - scores.right / scores.count, "lower"),
+    "balanced_accuracy": Metric(lambda scores: balanced_accuracy(scores.rows), "higher"),
+    "balanced_accuracy_low": Metric(lambda scores: scores.balanced_interval[0], "higher"),
+    "balanced_accuracy_high": Metric(lambda scores: scores.balanced_interval[1], "higher"),
+    "top_3": Metric(_top_3, "higher"),
+    "macro_f1": Metric(
+        lambda scores: float(sum(row["f1"] for row in scores.rows) / len(scores.rows)), "higher"
+    ),
+    "loss": Metric(
+        lambda scores: float(losses(scores.probabilities, scores.actual).mean()), "lower"
+    ),
+    "calibration_error": Metric(
+        lambda scores: calibration_error(scores.probabilities, scores.actual), "lower"
+    ),
+}
+
+
 def summary(probabilities: Floats, actual: Ints) -> dict[str, Any]:
-    """Return the metrics of a part from its (n, classes) probabilities; counts alone if empty."""
-    classes = probabilities.shape[1]
+    """Return the metrics of (n, classes) probabilities by name; the count alone if n is 0."""
     if not len(actual):
         return {"count": 0}
-    matrix = confusion(actual, probabilities.argmax(1), classes)
-    right, count = int(matrix.trace()), len(actual)
-    rows = [row for row in per_class(matrix) if row["count"]]
-    given = probabilities[np.arange(count), actual]
-    rank = (probabilities > given[:, None]).sum(1)
-    low, high = wilson(right, count)
-    class_low, class_high = class_averaged_interval(matrix)
-    return {
-        "count": count,
-        "right": right,
-        "classes": len(rows),
-        "accuracy": right / count,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "error_rate": 1 - right / count,
-        "class_averaged_accuracy": sum(row["accuracy"] for row in rows) / len(rows),
-        "class_averaged_low": class_low,
-        "class_averaged_high": class_high,
-        "top_3": float((rank < 3).mean()),
-        "macro_f1": sum(row["f1"] for row in rows) / len(rows),
-        "loss": float(losses(probabilities, actual).mean()),
-        "calibration_error": calibration_error(probabilities, actual),
-    }
+    scores = Scores(probabilities, actual)
+    counts = {"count": scores.count, "right": scores.right, "classes": len(scores.rows)}
+    return counts | {name: metric.compute(scores) for name, metric in METRICS.items()}

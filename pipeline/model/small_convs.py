@@ -1,9 +1,9 @@
-"""Convolutions of small maps as one matrix product each: a CPU is slow at them otherwise.
+"""Convolutions of small feature maps as matrix products, which a CPU computes faster.
 
-The last layers of a ResNet see a letter as 4 x 4 and 2 x 2 places of 256 and 512 channels. oneDNN
-walks over places, and where there are few it spends most of its time around them, above all on the
-gradient of the weights. Each place's neighbourhood written out as a row (im2col) makes a forward
-pass, and either gradient, one product of large matrices.
+The last layers of a ResNet turn a letter of 64 pixels into maps of 4 x 4 and 2 x 2 positions with
+256 and 512 channels. oneDNN loops over positions; if there are few, most of its time is overhead,
+above all for the gradient of the weights. With each position's neighbourhood as a row of a matrix
+(im2col), the forward pass and either gradient are one product of large matrices.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-PLACES = 4  # of a map's output at most; 2 x 2 is 1.3 to 2.5 times faster as a product
-PLACES_AMX = 16  # in bf16 where the processor multiplies tiles, which raises the price of the rest
+PLACES = 4  # positions of the output, at most; 2 x 2 is 1.3 to 2.5 times faster as a product
+PLACES_AMX = 16  # the same in bf16 on processors with AMX
 
 
-class SmallMaps(TorchFunctionMode):
-    """Inside, 3 x 3 convolutions with small outputs on the CPU are products.
+class SmallConvs(TorchFunctionMode):
+    """A context in which 3 x 3 convolutions with small outputs on the CPU are matrix products.
 
-    Everything else is left to torch. Results differ from its own in the last digits, and do not
-    depend on what was measured: the same machine gives the same.
+    Torch computes everything else. Results differ from torch's in the last digits, and are equal
+    on every run on one machine.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Take what is small."""
+        """Compute small convolutions; pass everything else on."""
         if func is torch.conv2d and not kwargs:
             inputs, weight, bias, stride, padding, dilation, groups = args
             if (
@@ -49,16 +49,18 @@ def _places(inputs: Tensor, stride: int) -> int:
 
 
 def _most(dtype: torch.dtype) -> int:
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)  # a private name, may go
+    has_tiles = getattr(
+        torch.cpu, "_is_amx_tile_supported", bool
+    )  # a private name of torch, which may disappear
     return PLACES_AMX if dtype == torch.bfloat16 and has_tiles() else PLACES
 
 
 class Product(torch.autograd.Function):
-    """A 3 x 3 convolution, padded by 1, of (n, c, h, w) with (o, c, 3, 3)."""
+    """A 3 x 3 convolution with padding 1 of inputs (n, c, h, w) with weights (o, c, 3, 3)."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
-        """Multiply neighbourhoods by weights."""
+        """Return the convolution as neighbourhoods times weights."""
         ctx.save_for_backward(inputs, weight)
         ctx.stride = stride
         rows = neighbourhoods(inputs, stride)
@@ -66,7 +68,7 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """Multiply once more for the weights, and once for the inputs."""
+        """Return the gradients of inputs and weights, each one product."""
         (gradient,) = gradients
         inputs, weight = ctx.saved_tensors
         of_inputs = of_weight = None
@@ -80,7 +82,7 @@ class Product(torch.autograd.Function):
 
 
 def _of_inputs(gradient: Tensor, inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
-    if stride == 1:  # the same convolution again, with the weights turned around
+    if stride == 1:  # a convolution with the flipped weights
         turned = weight.permute(2, 3, 0, 1).flip(0, 1).flatten(0, 2)
         return _as_maps(neighbourhoods(gradient, 1) @ turned, inputs, 1)
     steps, edge = [stride] * 2, [1, 1]
@@ -92,7 +94,10 @@ def _of_inputs(gradient: Tensor, inputs: Tensor, weight: Tensor, stride: int) ->
 
 
 def neighbourhoods(maps: Tensor, stride: int) -> Tensor:
-    """Return the 3 x 3 places around each place, zeros outside: (n * h * w, 9 * channels)."""
+    """Return the 3 x 3 neighbourhood of each position as (n * h * w, 9 * c), zeros outside.
+
+    `maps` are (n, c, h, w); h and w are divided by the stride.
+    """
     padded = functional.pad(maps.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
     across = padded.unfold(1, 3, stride).unfold(2, 3, stride)  # n, h, w, c, 3, 3
     return across.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)

@@ -1,6 +1,7 @@
-"""Random changes of whole batches on the device: one resampling for all that moves pixels.
+"""Augmentation of whole batches on the device: one resampling for all geometric changes.
 
-Chance is drawn for an epoch at once, on the CPU from its own generator: the same on every device.
+The random numbers of an epoch are drawn at once on the CPU, so that they are the same on every
+device.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from torch.nn import functional
 
 from pipeline.core.params import Augment
 from pipeline.model.inputs import View
-from pipeline.model.network import outside
+from pipeline.model.network import padding_mode
 
-ELASTIC_KNOTS = 4  # a side: bends of about a stroke's length; finer noise only roughens strokes
-CROP_RATIOS = (3 / 4, 4 / 3)  # width / height of random crops, as ImageNet's trainings take them
+ELASTIC_KNOTS = (
+    4  # along a side: bends of about a stroke's length; finer noise only roughens strokes
+)
+CROP_RATIOS = (3 / 4, 4 / 3)  # width / height of random crops, as is usual for ImageNet
 
 
 class Draws(NamedTuple):
-    """What happens to each of n pictures; None where nothing of the kind is asked for."""
+    """The augmentation of each of n images; None for a kind that params do not ask for."""
 
     theta: Tensor  # (n, 2, 3): from output to input coordinates, both -1 to 1
     light: Tensor | None  # (n, 2): factor of contrast, shift of brightness
@@ -30,7 +33,7 @@ class Draws(NamedTuple):
     stroke: Tensor | None  # (n,): -1 thinnest to 1 thickest
 
     def at(self, rows: slice) -> Draws:
-        """Return those of some pictures."""
+        """Return those of a slice of the images."""
         return self._each(lambda values: values[rows])
 
     def to(self, device: torch.device) -> Draws:
@@ -43,9 +46,9 @@ class Draws(NamedTuple):
 
 
 def draw(params: Augment, view: View, aspects: Tensor, generator: torch.Generator) -> Draws:
-    """Draw the changes of `len(aspects)` pictures, uniformly within what `params` allow.
+    """Draw the augmentations of `len(aspects)` images, uniformly within the bounds of `params`.
 
-    `aspects` are width / height of pictures kept whole for random crops, else 1.
+    `aspects` (n,) are width / height of images that are stored whole for random crops, else 1.
     """
     count = len(aspects)
 
@@ -54,13 +57,13 @@ def draw(params: Augment, view: View, aspects: Tensor, generator: torch.Generato
 
     width = height = torch.ones(count)
     room_x = room_y = torch.zeros(count)
-    if view.fit == "crop" and params.min_area == 1:  # the largest square, in the middle
+    if view.fit == "crop" and params.min_area == 1:  # the largest central square
         width = height = aspects.clamp(max=1)
     elif view.fit == "crop":
         area = 1 + (params.min_area - 1) * torch.rand(count, generator=generator)
         low, high = (math.log(ratio) for ratio in CROP_RATIOS)
         ratio = torch.exp(low + (high - low) * torch.rand(count, generator=generator))
-        # sizes in heights of the picture; clamped, a long one gives what it has
+        # in heights of the image; clamped to its size
         width = torch.minimum((area * aspects * ratio).sqrt(), aspects)
         height = (area * aspects / ratio).sqrt().clamp(max=1)
         room_x, room_y = aspects - width, 1 - height
@@ -91,8 +94,10 @@ def draw(params: Augment, view: View, aspects: Tensor, generator: torch.Generato
 def matrices(
     angle: Tensor, shear: Tensor, size: tuple[Tensor, Tensor], centre: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Return (n, 2, 3) of windows into pictures: turned by `angle` (radians), slanted, of a size
-    and centre in half sides; each argument is (n,)."""
+    """Return affine matrices (n, 2, 3) from output to input coordinates.
+
+    `angle` is in radians, `size` and `centre` (x, y) in half sides; each array is (n,).
+    """
     cos, sin = angle.cos(), angle.sin()
     rows = [
         torch.stack([size[0] * cos, size[1] * (shear * cos - sin), centre[0]], 1),
@@ -102,10 +107,10 @@ def matrices(
 
 
 def fixed_views(params: Augment) -> tuple[tuple[float, ...], ...]:
-    """Return the windows of test-time augmentation, six numbers each, the plain one first.
+    """Return the views of test-time augmentation: 2 x 3 matrices, flat; the plain view first.
 
-    Each turn, slant and zoom of training is tried at a third, both ways; all of them mirrored,
-    too, where training mirrors.
+    There is a view for a third of each of the training's rotation, shear and zoom, in both
+    directions. If training flips images, each view also comes mirrored.
     """
     third = [params.rotate / 3, params.shear / 3, params.zoom / 3]
     tried = [[0.0, 0.0, 0.0]]
@@ -122,9 +127,10 @@ def fixed_views(params: Augment) -> tuple[tuple[float, ...], ...]:
 
 
 def apply(pixels: Tensor, draws: Draws, view: View) -> Tensor:
-    """Change a batch of values from 0 to 1; the result is (n, channels, size, size).
+    """Augment a batch (n, channels, side, side) of values from 0 to 1.
 
-    What comes in from outside is empty for padded pictures and mirrored for photos.
+    Returns (n, channels, size, size). Outside the image are zeros if images are padded, else the
+    mirrored image.
     """
     shape = (len(pixels), *view.shape)
     grid = functional.affine_grid(draws.theta, list(shape), align_corners=False)
@@ -134,7 +140,7 @@ def apply(pixels: Tensor, draws: Draws, view: View) -> Tensor:
         )
         grid = grid + bent.permute(0, 2, 3, 1)
     pixels = functional.grid_sample(
-        pixels, grid, mode="bilinear", padding_mode=outside(view), align_corners=False
+        pixels, grid, mode="bilinear", padding_mode=padding_mode(view), align_corners=False
     )
     if draws.stroke is not None:
         amount = draws.stroke.view(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""What happens around fastai's training loop: precision, seeds, measurement, checkpoints."""
+"""Callbacks of fastai's training loop: precision, seeds, averaging, history, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.core.errors import PipelineError
+from pipeline.model.metrics import balanced_accuracy, per_class
 from pipeline.train.distributed import summed
 from pipeline.train.loaders import seed_of
 
 
 class Forward(Callback):
-    """Runs the forward pass within contexts, which are entered anew for every batch.
+    """Run the forward pass within contexts, such as mixed precision, entered for every batch.
 
-    Such as mixed precision: fastai's own callback for it knows CUDA alone.
+    fastai's own callback for mixed precision supports CUDA only.
     """
 
     order = 10
@@ -29,23 +30,25 @@ class Forward(Callback):
         self.entered = ExitStack()
 
     def before_fit(self) -> None:
-        """Leave what a fit before this one could not: it may have ended in a batch."""
+        """Close contexts that an interrupted fit left open."""
         self.entered.close()
 
     def before_batch(self) -> None:
-        """Enter them."""
+        """Enter the contexts."""
         for context in self.contexts:
             self.entered.enter_context(context())
 
     def after_pred(self) -> None:
-        """Leave them; the loss is in float32."""
+        """Leave the contexts; the loss is computed in float32."""
         self.entered.close()
         self.learn.pred = self.learn.pred.float()
 
 
 class Schedule(Callback):
-    """Makes each epoch depend on the seed, the stage and its number alone: a resumed run equals
-    one that was never killed."""
+    """Seed each epoch by the seed, the stage and its number alone.
+
+    So a resumed training equals one that was never interrupted.
+    """
 
     order = -20
 
@@ -53,58 +56,57 @@ class Schedule(Callback):
         self.identity = identity
 
     def before_epoch(self) -> None:
-        """Seed the loader, alike in all processes, and dropout, in each its own."""
+        """Seed the loader with one seed in all processes, and dropout with one for each."""
         seed = seed_of(*self.identity, self.learn.epoch)
         self.learn.dls[0].epoch_seed = seed
         torch.manual_seed(seed + self.learn.dls[0].rank)
 
 
 class Averaging(Callback):
-    """Keeps a moving average of the weights and of the norms' statistics, and validates that.
+    """Keep a moving average of the weights and of the norms' statistics, and validate it.
 
-    `decay` is each step's (of 0.999, the average is over the last thousand steps or so); early
-    steps have a smaller one, so that the beginning is soon forgotten. `state` is that of an
-    average to go on with.
+    `decay` applies to each step: 0.999 averages over about 1,000 steps. Early steps have a smaller
+    decay, so that the initial weights are soon forgotten. `state` resumes an earlier average.
     """
 
-    order = -15  # before fastai's own puts the model that validates into evaluation mode
+    order = -15  # before fastai's callback puts the validated model into evaluation mode
 
     def __init__(self, decay: float, state: Mapping[str, Tensor]) -> None:
         self.decay, self.state = decay, state
 
     def before_fit(self) -> None:
-        """Begin with a copy of the model."""
+        """Start with a copy of the model."""
         self.averaged = AveragedModel(self.learn.model, multi_avg_fn=self._mix, use_buffers=True)
         if self.state:
             self.averaged.load_state_dict(self.state)
 
     def _mix(self, averaged: Any, current: Any, _: object) -> None:
-        done = int(self.averaged.n_averaged)  # which stays on the CPU: nothing waits for the device
+        done = int(self.averaged.n_averaged)  # it is on the CPU, so nothing waits for the device
         decay = min(self.decay, (1 + done) / (10 + done))
         get_ema_multi_avg_fn(decay)(averaged, current, done)  # type: ignore[no-untyped-call]
 
     def after_step(self) -> None:
-        """Take the new weights in."""
+        """Add the new weights to the average."""
         self.averaged.update_parameters(self.learn.model)
 
     def before_validate(self) -> None:
-        """Judge the average."""
+        """Validate the average."""
         self.training_model, self.learn.model = self.learn.model, self.averaged.module
 
     def after_validate(self) -> None:
-        """Go on with the weights that learn."""
+        """Continue training the current weights."""
         self.learn.model = self.training_model
 
 
 class History(Callback):
-    """Measures each epoch and hands its row to `write`; fastai's recorder waits for the device
-    after every batch, this one does not.
+    """Measure each epoch and pass its row to `write`.
 
-    Raises PipelineError with the step and the rate when the loss is no longer finite.
+    Unlike fastai's Recorder, it does not wait for the device after every batch. Raises
+    PipelineError with the step and the learning rate if the loss is not finite.
     """
 
     order = 50
-    CHECK_EVERY = 50  # steps between looks at the loss: a look waits for the device
+    CHECK_EVERY = 50  # steps between checks of the loss; a check waits for the device
 
     def __init__(
         self,
@@ -120,14 +122,14 @@ class History(Callback):
         self.rates: list[float] = []
 
     def before_validate(self) -> None:
-        """Start its measurement."""
+        """Start measuring the validation set."""
         self.valid_losses: list[Tensor] = []
         self.matrix = torch.zeros(
             self.classes**2, dtype=torch.long, device=self.learn.dls[1].device
         )
 
     def after_batch(self) -> None:
-        """Keep what was computed, on the device."""
+        """Keep the results of a batch on the device."""
         pred, target = self.learn.pred, self.learn.yb[0]
         if self.learn.training:
             self.losses.append(self.learn.loss.detach())
@@ -147,14 +149,14 @@ class History(Callback):
         if len(bad):
             step = int(bad[0])
             raise PipelineError(
-                f"the loss is {losses[step].item()} in epoch {self.learn.epoch + 1}, step "
-                f"{step + 1}, at a learning rate of {self.rates[step]:.2g}: lower the rate, or "
-                f"set precision to fp32"
+                f"loss is {losses[step].item()} in epoch {self.learn.epoch + 1}, step {step + 1}, "
+                f"at learning rate {self.rates[step]:.2g}; lower the learning rate, or set "
+                "precision to fp32"
             )
         return losses[-self.CHECK_EVERY :].mean().item()
 
     def _losses(self) -> Tensor:
-        """Return the sum of the training losses, their count, the sum of the validation losses."""
+        """Return (sum of training losses, their count, sum of validation losses)."""
         kept = [
             torch.stack(each).cpu().double() if each else torch.zeros(0)
             for each in (self.losses, self.valid_losses)
@@ -162,27 +164,28 @@ class History(Callback):
         return torch.tensor([kept[0].sum(), len(self.losses), kept[1].sum()], dtype=torch.float64)
 
     def after_validate(self) -> None:
-        """Write the epoch's row: fastai's `after_epoch` comes for epochs that are skipped, too."""
+        """Write the epoch's row; fastai calls `after_epoch` for skipped epochs, too."""
         self._finite()
         device = self.matrix.device
-        matrix = summed(self.matrix.cpu(), device).view(self.classes, self.classes).double()
-        total, counts, right = matrix.sum().item(), matrix.sum(1), matrix.diag()
+        matrix = summed(self.matrix.cpu(), device).view(self.classes, self.classes)
+        total, right = int(matrix.sum()), int(matrix.trace())
         trained, steps, validated = summed(self._losses(), device).tolist()
         row: dict[str, float | None] = {
             "train_loss": trained / steps,
             "valid_loss": None,
             "accuracy": None,
-            "class_averaged_accuracy": None,
+            "balanced_accuracy": None,
         }
         if total:
             row["valid_loss"] = validated / total
-            row["accuracy"] = right.sum().item() / total
-            row["class_averaged_accuracy"] = (right / counts)[counts > 0].mean().item()
+            row["accuracy"] = right / total
+            recalls = per_class(matrix.numpy())
+            row["balanced_accuracy"] = balanced_accuracy([row for row in recalls if row["count"]])
         self.write(row)
 
 
 class Saver(Callback):
-    """Calls `save` when an epoch has been written down."""
+    """Call `save` after each epoch's row is written."""
 
     order = 60
 
@@ -190,5 +193,5 @@ class Saver(Callback):
         self.save = save
 
     def after_validate(self) -> None:
-        """Save what the epoch has come to."""
+        """Save the state after this epoch."""
         self.save(self.learn.epoch + 1)

@@ -1,4 +1,4 @@
-"""How far a training has come, on disk: a killed one goes on to the same end."""
+"""Checkpoints: the state of a training on disk, so that an interrupted one can resume."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from pipeline.core.files import replacing
 
 @dataclass
 class State:
-    """All that a training needs to go on; `purpose` says of what it is the state."""
+    """Everything that a training needs to resume; `purpose` identifies the training."""
 
-    purpose: str  # hash of parameters, samples and versions: another training never goes on here
+    purpose: str  # hash of params, samples and versions; another training never resumes from it
     stage: int = 0
-    epoch: int = 0  # done in this stage
-    rates: dict[int, Any] = field(default_factory=dict)  # of each stage begun
-    suggested: dict[int, float | None] = field(default_factory=dict)  # by the finder
+    epoch: int = 0  # completed in this stage
+    rates: dict[int, Any] = field(
+        default_factory=dict
+    )  # learning rate of each stage that has started
+    suggested: dict[int, float | None] = field(default_factory=dict)  # by the learning rate finder
     history: list[list[Any]] = field(default_factory=list)
     finder: list[list[Any]] = field(default_factory=list)
     model: dict[str, Any] = field(default_factory=dict)
-    average: dict[str, Any] = field(default_factory=dict)  # of the weights, where one is kept
+    average: dict[str, Any] = field(default_factory=dict)  # of the weights, if params ask for it
     optimiser: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def save_state(path: Path, state: State) -> None:
-    """Write a state, atomically."""
+    """Write a checkpoint, atomically."""
     with replacing(path) as temporary:
         torch.save(asdict(state), temporary)
 
 
 def load_state(path: Path, purpose: str) -> State:
-    """Read the state that was left for this purpose, else return a fresh one."""
+    """Return the state of a checkpoint with this purpose, else a new state."""
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
         state = State(**values)
-    except Exception:  # a damaged file raises what it likes, and costs no more than a fresh start
+    except Exception:  # a damaged file can raise anything; training then starts from the beginning
         return State(purpose)
     return state if state.purpose == purpose else State(purpose)

@@ -1,7 +1,7 @@
-"""Several processes that train one network, as `accelerate launch` starts them, one a GPU.
+"""Distributed training: processes that `accelerate launch` starts, one for each GPU.
 
-Each takes its share of every batch; the first alone speaks and writes. They see the same files:
-one machine, or a file system that all share.
+Each process takes its share of every batch. Only the first one prints and writes files. All see
+the same files: they run on one machine, or share a file system.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import Tensor
 from pipeline.core.errors import not_installed
 from pipeline.model.device import Compute
 
-PATIENCE = timedelta(days=1)  # the others wait while the first decodes everything
+PATIENCE = timedelta(days=1)  # the others wait while the first process decodes all images
 
 
 def join(compute: Compute) -> Compute:
-    """Return what this process computes on; where it is one of several, once all are there.
+    """Return the device and rank of this process; if it is one of several, wait for all of them.
 
-    Raises PipelineError when accelerate is missing.
+    Raises PipelineError if accelerate is not installed.
     """
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))  # torch's and accelerate's word for it
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))  # set by torch's and accelerate's launchers
     if ranks == 1:
         return compute
     try:
@@ -42,7 +42,7 @@ def join(compute: Compute) -> Compute:
 
 @contextmanager
 def first_ahead(compute: Compute) -> Iterator[None]:
-    """Let the first process go ahead: what it downloads and decodes is there for the others."""
+    """Run the block in the first process first; the others find what it downloads and decodes."""
     if compute.ranks == 1:
         yield
         return
@@ -54,7 +54,7 @@ def first_ahead(compute: Compute) -> Iterator[None]:
 
 @contextmanager
 def first_speaks(compute: Compute) -> Iterator[None]:
-    """Silence what the other processes say of their work; errors are raised, and heard."""
+    """Silence the output of all processes but the first; errors are still raised."""
     if not compute.rank:
         yield
         return
@@ -63,7 +63,7 @@ def first_speaks(compute: Compute) -> Iterator[None]:
 
 
 def leave(compute: Compute) -> None:
-    """End what the processes have in common: from here each is alone."""
+    """End the process group; from here on the processes are independent."""
     if compute.ranks > 1:
         torch.distributed.destroy_process_group()
 
@@ -72,44 +72,46 @@ def summed(values: Tensor, device: torch.device) -> Tensor:
     """Return the sum over all processes of a tensor on the CPU; `device` is this process's."""
     if not torch.distributed.is_initialized():
         return values
-    there = values.to(device)  # NCCL adds up nothing that lies elsewhere
+    there = values.to(device)  # NCCL can only sum what is on its device
     torch.distributed.all_reduce(there)
     return there.cpu()
 
 
 class Lockstep(DistributedTrainer):
-    """Averages gradients over all processes (torch's DistributedDataParallel, by accelerate).
+    """Average gradients over all processes with torch's DistributedDataParallel.
 
-    On GPUs the norms see the whole batch; torch has no such norms for CPUs, where each process's
-    see its share. Only training goes through DistributedDataParallel, which makes processes wait
-    for each other: what is validated is not shared out evenly.
+    On GPUs, norm layers see the whole batch. On CPUs torch has no such norm layers, so each process
+    sees its share. Validation does not use DistributedDataParallel, which makes processes wait for
+    each other: the validation set is not divided evenly.
     """
 
     def _wrap_dl(self, dl: Any) -> Any:
         return dl
 
     def before_fit(self) -> None:
-        """Wrap the network; what is frozen now stays so."""
+        """Wrap the network; frozen layers stay frozen."""
         self.plain = self.learn.model
         super().before_fit()
         self.wrapped = self.learn.model
         self.learn.model = self.plain = self.wrapped.module
 
     def before_train(self) -> None:
-        """Wait for the others in every step from here."""
+        """Synchronise the processes in every step."""
         self.learn.model = self.wrapped
 
     def after_train(self) -> None:
-        """Wait no more."""
+        """Stop synchronising."""
         self.learn.model = self.plain
 
     def before_validate(self) -> None:
-        """Judge what will be saved: with the first process's statistics of norms that saw a share;
-        weights are the same in all."""
+        """Validate what will be saved: all processes take the first one's norm statistics.
+
+        The weights are equal in all processes.
+        """
         for buffer in self.learn.model.buffers():
             torch.distributed.broadcast(buffer, 0)
 
     def after_fit(self) -> None:
-        """Leave the network as it came; a fit may have ended in a batch."""
+        """Restore the plain network; a fit may have been interrupted in a batch."""
         self.learn.model = self.plain
         self.accelerator.free_memory()

@@ -1,7 +1,7 @@
-"""fastai's `export.pkl`: a learner of fastai's own parts that needs no kalai to be loaded.
+"""fastai's `export.pkl`: a learner that loads without kalai.
 
-How a picture is prepared travels by value, with this module and `pictures`. A pickle runs code
-when it is loaded: kalai writes one and never loads one.
+The preparation of images is pickled by value, with this module and `pipeline.model.inputs`. A
+pickle runs code when it is loaded: kalai writes one and never loads one.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from pipeline.model.network import Card, body_and_head, build
 
 
 def as_path(item: str) -> Path:
-    """Take a path given as text."""
+    """Return a path from text."""
     return Path(item)
 
 
 def open_image(path: Path) -> Image.Image:
-    """Read a picture's file."""
+    """Return the decoded image of a file."""
     with Image.open(path) as image:
         image.load()
         return image.copy()
 
 
 def as_tensor(image: Image.Image, view: View) -> TensorImage:
-    """Return an image as the network sees it, fastai's TensorImage of uint8."""
+    """Return an image as the network gets it: fastai's TensorImage of uint8."""
     return TensorImage(torch.from_numpy(prepare(image, view)[0]))
 
 
 def first_label(item: str, labels: list[str]) -> str:
-    """Label the one item that the learner is built on; it is left out of the file."""
+    """Return the label of the example that the learner is built from."""
     return labels[0]
 
 
 def export(path: Path, network: nn.Sequential, card: Card) -> None:
-    """Write `export.pkl`, for `load_learner(path).predict(picture)`."""
-    plain = build(len(card.classes), card.view.channels)
+    """Write export.pkl, for `load_learner(path).predict(image)`."""
+    plain = build(len(card.classes), card.view.channels, architecture=card.architecture)
     plain.eval()
     plain.load_state_dict(network.state_dict())
     _, head = body_and_head(plain)
-    head[0] = AdaptiveConcatPool2d()  # the same without a class of ours
+    head[0] = AdaptiveConcatPool2d()  # the same module, of fastai
     labels = [known.label for known in card.classes]
-    example = path.with_name("example.png")  # fastai learns the types on the way from it
+    example = path.with_name("example.png")  # fastai infers the types from it
     Image.new("RGB", (card.view.size, card.view.size)).save(example)
     sets = Datasets(
         [str(example)],

@@ -1,4 +1,4 @@
-"""fastai's learner for a ResNet34: layer groups, rates, optimiser."""
+"""fastai's learner: layer groups, learning rates, optimiser."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fastai.optimizer import OptimWrapper
 from torch import nn
 
 from pipeline.core.params import Train
+from pipeline.model.architectures import RESNET34, architecture_of
 from pipeline.model.device import Compute
 from pipeline.model.network import body_and_head
 from pipeline.train.callbacks import Forward
@@ -24,14 +25,15 @@ from pipeline.train.loaders import Batches
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def layer_groups(network: nn.Sequential) -> list[list[nn.Parameter]]:
-    """Split weights into fastai's three layer groups of a ResNet, each as (decayed, not decayed).
+def layer_groups(network: nn.Sequential, split_at: int) -> list[list[nn.Parameter]]:
+    """Return the weights in six lists: three layer groups, each as (decayed, not decayed).
 
-    Norms and biases are not decayed; six lists, from the stem to the head.
+    The groups are the two halves of the body, split where the architecture says, and the head.
+    Weight decay does not apply to norm layers and biases.
     """
     body, head = body_and_head(network)
     groups: list[list[nn.Parameter]] = []
-    for layers in (body[:6], body[6:], head):
+    for layers in (body[:split_at], body[split_at:], head):
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
         for module in layers.modules():
@@ -42,7 +44,11 @@ def layer_groups(network: nn.Sequential) -> list[list[nn.Parameter]]:
 
 
 def group_rates(rate: float | Sequence[float]) -> list[float]:
-    """Return a rate for each of `layer_groups`: one for all, or even steps from first to last."""
+    """Return a learning rate for each list of `layer_groups`.
+
+    One number applies to all; of two, the first is for the stem and the second for the head, with
+    their geometric mean between.
+    """
     low, high = rate if isinstance(rate, Sequence) else (rate, rate)
     middle = (low * high) ** 0.5
     return [each for each in (low, middle, high) for _ in range(2)]
@@ -55,15 +61,15 @@ def make_learner(
     compute: Compute,
     folder: Path,
 ) -> Learner:
-    """Return fastai's Learner with AdamW; it keeps its passing files in `folder`."""
+    """Return fastai's Learner with AdamW; `folder` is for its temporary files."""
     cbs: list[Callback] = [TrainEvalCallback(), Forward(*compute.contexts())]
     if params.mixup:
         cbs.append(MixUp(params.mixup))
     if compute.ranks > 1:
-        from pipeline.train.distributed import Lockstep  # accelerate is needed for it alone
+        from pipeline.train.distributed import Lockstep  # only this needs accelerate
 
         is_cuda = compute.device.type == "cuda"
-        # precision is Forward's; accelerate would else take its own from the launcher's settings
+        # Forward sets the precision; otherwise accelerate takes it from the launcher's settings
         cbs.append(Lockstep(sync_bn=is_cuda, cpu=not is_cuda, mixed_precision="no"))
     network.to(compute.device)
     if compute.channels_last:
@@ -75,11 +81,11 @@ def make_learner(
         network,
         loss_func=CrossEntropyLossFlat(label_smoothing=params.label_smoothing),
         opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, fused=compute.is_fused),
-        splitter=layer_groups,
+        splitter=partial(layer_groups, split_at=architecture_of(RESNET34).split_at),
         cbs=cbs,
         path=folder,
         model_dir=".",
-        default_cbs=False,  # its recorder waits for the device after every batch
+        default_cbs=False,  # fastai's Recorder waits for the device after every batch
     )
     learner.create_opt()
     learner.opt.set_hypers(wd=[params.weight_decay, 0.0] * 3)
@@ -87,5 +93,5 @@ def make_learner(
 
 
 def freeze_body(learner: Learner) -> None:
-    """Leave the head alone to be trained, with the norms of the body, as fastai does."""
+    """Freeze the body but for its norm layers, as fastai does."""
     learner.freeze_to(-2)

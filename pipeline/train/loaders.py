@@ -1,4 +1,4 @@
-"""Whole batches of pictures that are in memory, drawn and changed on the device."""
+"""Loaders: whole batches of images from memory, augmented on the device."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from torch import Tensor
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Augment
-from pipeline.model.inputs import Pictures, Pixels
+from pipeline.model.inputs import DecodedImages, Pixels
 from pipeline.model.network import Card, normaliser
 from pipeline.train import augment
 
 
 def seed_of(*identity: object) -> int:
-    """Return a seed that depends on what it is for, not on what was drawn before it."""
+    """Return a 63-bit seed that depends on its purpose alone, not on earlier draws."""
     return int.from_bytes(hashlib.sha256(repr(identity).encode()).digest()[:8], "big") >> 1
 
 
 class Batches:
-    """A part's pictures as whole batches on the device, for fastai's `DataLoaders`.
+    """The images of a part as whole batches on the device, for fastai's `DataLoaders`.
 
-    With `augmenting` the order and the changes are drawn anew in every epoch, from `seed` and the
-    epoch's number alone, and what does not fill a batch waits for another epoch; else pictures
-    come unchanged, in order, all of them. `halve` makes batches smaller that do not fit.
+    With `augmenting`, every epoch draws a new order and new augmentations from `epoch_seed`; an
+    incomplete last batch is dropped. Without it, all images come unchanged and in order. `halve`
+    makes batches smaller.
 
-    The process of number `rank` of `ranks` gets its share of every batch, or of the pictures that
-    come unchanged. Raises PipelineError where that is less than two of a batch: norms need two.
+    Process `rank` of `ranks` gets its share of every batch, or of the unchanged images. Raises
+    PipelineError if that is fewer than two images of a batch: norm layers need two.
     """
 
     def __init__(
         self,
-        stored: Pictures,
+        stored: DecodedImages,
         targets: NDArray[np.int64],
         card: Card,
         device: torch.device,
@@ -54,21 +54,21 @@ class Batches:
         self.share = self.bs = max(1, min(batch_size, self.n) // ranks)
         if augmenting and ranks > 1 and self.share < 2:
             raise PipelineError(
-                f"a batch of {min(batch_size, self.n)} gives {ranks} processes less than two "
-                f"pictures each: raise batch_size, or start fewer"
+                f"a batch of {min(batch_size, self.n)} images is too small for {ranks} processes, "
+                "which need two each; raise batch_size, or start fewer processes"
             )
-        self.whole = self.share * ranks  # of a step, in all processes
+        self.whole = self.share * ranks  # images of a step, in all processes
         self.pixels, self.place = resident(stored.pixels, device, ranks)
         self.aspects = torch.from_numpy(stored.aspects)
         self.targets = torch.from_numpy(targets).to(device)
-        self.epoch_seed = 0  # set before every epoch
-        self.dataset = self  # fastai asks it for a loss function
+        self.epoch_seed = 0  # set by the Schedule callback before every epoch
+        self.dataset = self  # fastai looks for a loss function on it
 
     def __len__(self) -> int:
         return len(self._rows())
 
     def _rows(self) -> list[slice]:
-        """Return which places in the order come at a time."""
+        """Return the slices of the order that make the batches."""
         if self.augmenting:
             first = self.rank * self.share
             spans = [
@@ -84,17 +84,17 @@ class Batches:
         ]
 
     def halve(self) -> bool:
-        """Give half as much at a time, or what divides a share evenly; False where nothing does."""
+        """Halve the batch, or take the next divisor of the share; False if there is none."""
         smaller = [each for each in range(2, self.bs // 2 + 1) if self.share % each == 0]
         self.bs = max(smaller, default=self.bs)
         return bool(smaller)
 
     def __str__(self) -> str:
-        """Say where the pictures are, and how much they take."""
-        return f"{self.n} pictures, {self.pixels.nbytes / 1e9:.2f} GB, {self.place}"
+        """Return a line for people: where the images are, and their size."""
+        return f"{self.n} images, {self.pixels.nbytes / 1e9:.2f} GB, {self.place}"
 
     def to(self, device: torch.device) -> None:
-        """Accept fastai's call; everything is in its place since the beginning."""
+        """No-op for fastai: the data is on the device already."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         scale, shift = normaliser(self.card, self.device)
@@ -116,35 +116,35 @@ class Batches:
 
 
 def resident(pixels: Pixels, device: torch.device, ranks: int = 1) -> tuple[Tensor, str]:
-    """Put pictures where batches are taken from fastest; return them and that place.
+    """Return images (n, channels, side, side) where batches are read fastest, and that place.
 
-    On the device while they take less than half of what is free there; else in memory (pinned,
-    for a GPU to read from) while they take less than half of it, once for each of the `ranks`
-    processes; else they stay in the cache file, mapped. The network, its activations and other
-    work need the other halves.
+    They go on the device if they take less than half of its free memory. Otherwise they go into
+    memory (pinned for a GPU) if they take less than half of it, once for each of `ranks`
+    processes. Otherwise they stay in the memory-mapped cache file. The other half is for the
+    network, its activations and other work.
     """
     size = pixels.nbytes
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
         if size < free / 2:
             there = torch.from_numpy(np.array(pixels)).to(device)
-            return there, f"on the device: less than half of its {free / 1e9:.1f} GB free"
+            return there, f"on the device (less than half of its free {free / 1e9:.1f} GB)"
     memory = memory_limit()
     of = f"half of {memory / 1e9:.1f} GB of memory{f' for {ranks} processes' * (ranks > 1)}"
     if size * ranks < memory / 2:
         there = torch.from_numpy(np.array(pixels))
         if device.type == "cuda":
-            return there.pin_memory(), f"in memory, pinned: less than {of}"
-        return there.to(device), f"in memory: less than {of}"
+            return there.pin_memory(), f"in pinned memory (less than {of})"
+        return there.to(device), f"in memory (less than {of})"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it cannot be written to: it is not
-        return torch.from_numpy(pixels), f"mapped from the cache file: not less than {of}"
+        warnings.simplefilter("ignore", UserWarning)  # torch warns that the array is read-only
+        return torch.from_numpy(pixels), f"memory-mapped from the cache (at least {of})"
 
 
 def memory_limit(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Return the bytes of memory that this process may use: the machine's, or its container's."""
+    """Return the bytes of memory that this process may use: of the machine or of its container."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         return min(whole, int(cgroup.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # not Linux, or without a limit ("max")
+    except (OSError, ValueError):  # not Linux, or no limit ("max")
         return whole

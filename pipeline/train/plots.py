@@ -1,4 +1,4 @@
-"""How a training went: losses and accuracies by epoch, and the learning rate finder."""
+"""Plots of a training: losses and accuracies by epoch, and the learning rate finder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.charts.figure import BLUE, GREEN, GREY, ORANGE, SMALL, drawing
 
 LINES = {  # column of the history -> its name and colour
-    "train_loss": ("train", BLUE),
-    "valid_loss": ("valid", ORANGE),
-    "accuracy": ("of all samples", BLUE),
-    "class_averaged_accuracy": ("averaged over classes", GREEN),
+    "train_loss": ("training set", BLUE),
+    "valid_loss": ("validation set", ORANGE),
+    "accuracy": ("accuracy", BLUE),
+    "balanced_accuracy": ("balanced accuracy", GREEN),
 }
-CUT = 4.0  # times the least loss: above, the finder's curve leaves the picture
+CUT = 4.0  # times the lowest loss; the finder's curve is cut above it
 
 
 def draw_history(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Draw losses and accuracies by epoch; a line marks where the next stage begins."""
+    """Draw losses and accuracies by epoch; a line marks the start of the next stage.
+
+    `header` names the columns of `rows`.
+    """
     with drawing(path) as figure:
         left, right = figure.subplots(1, 2)
         epochs = [row[0] for row in rows]
@@ -45,7 +48,7 @@ def draw_history(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]
                 )
         left.set(title="Loss", xlabel="epoch")
         left.set_ylim(0, left.get_ylim()[1] * 1.08)  # room for the stages' names
-        right.set(title="Accuracy of the validation part", xlabel="epoch", ylim=(0, 1.12))
+        right.set(title="Accuracy on the validation set", xlabel="epoch", ylim=(0, 1.12))
         right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         for axes in (left, right):
             _stages(axes, rows)
@@ -55,7 +58,7 @@ def draw_history(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]
 
 
 def _stages(axes: Axes, rows: Sequence[Sequence[Any]]) -> None:
-    """Name the stages above the curves, and draw a line between them."""
+    """Write the names of the stages above the curves, with a line between them."""
     bounds = [(row[0], row[1]) for row in rows[:1]]
     for before, after in pairwise(rows):
         if before[1] != after[1]:
@@ -78,9 +81,9 @@ def _stages(axes: Axes, rows: Sequence[Sequence[Any]]) -> None:
 def draw_finder(
     path: Path, rows: Sequence[Sequence[Any]], rates: Mapping[str, float | None] | None = None
 ) -> None:
-    """Draw the learning rate finder's loss by rate, a curve a stage.
+    """Draw the loss by learning rate, a curve for each stage.
 
-    `rows` are (stage, rate, loss); a dot stands where `rates` were suggested.
+    `rows` are (stage, learning rate, loss). A dot marks each suggested rate of `rates`.
     """
     with drawing(path) as figure:
         axes = figure.subplots()

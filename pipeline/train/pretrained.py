@@ -1,4 +1,4 @@
-"""Weights to begin with: a verified input, never fetched behind anyone's back."""
+"""Pretrained weights: a published file that is downloaded and verified, or a file of the user."""
 
 from __future__ import annotations
 
@@ -16,55 +16,56 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
 from pipeline.dataset.paths import weights_folder
 from pipeline.http.download import download
-
-# torchvision's ResNet34_Weights.IMAGENET1K_V1. The end of its name is the start of its sha256.
-IMAGENET_URL = "https://download.pytorch.org/models/resnet34-b627a593.pth"
-MAX_BYTES = 100_000_000  # it has 87 MB
+from pipeline.model.architectures import Architecture, PublishedWeights
 
 
 class Weights(NamedTuple):
-    """What a file of weights holds, and which file it was: a path may be written anew."""
+    """The tensors of a file of weights, and the sha256 of the file."""
 
     state: Mapping[str, Tensor]
     sha256: str
 
 
-def read_weights(wanted: str, url: str = IMAGENET_URL) -> Weights | None:
-    """Return the weights that `train.<dataset>.weights` asks for; None for `none`.
+def read_weights(wanted: str, architecture: Architecture) -> Weights | None:
+    """Return the weights that `train.<dataset>.weights` names; None for `none`.
 
-    `imagenet` is downloaded once into `data/weights/` and verified; anything else is the path of
-    a file of torch's (tensors only: nothing is unpickled) or of safetensors.
-    Raises PipelineError when the file cannot be had or is not what it should be.
+    `imagenet` is the architecture's published file, downloaded once into data/weights/ and
+    verified. Any other value is the path of a file of torch (tensors only: nothing is unpickled)
+    or of safetensors. Raises PipelineError if the download fails or the file is not such a file.
     """
     if wanted == "none":
         return None
-    path = imagenet_file(url) if wanted == "imagenet" else Path(wanted)
+    path = published_file(architecture.published) if wanted == "imagenet" else Path(wanted)
     if not path.is_file():
-        raise PipelineError(f"{path}: no such weights; allowed: imagenet, none, or a file's path")
+        raise PipelineError(
+            f"{path}: file of weights not found; allowed: imagenet, none, or the path of a file"
+        )
     return Weights(_read(path), sha256_of(path))
 
 
-def imagenet_file(url: str) -> Path:
-    """Return the path of the published weights, downloaded when they are not there.
+def published_file(weights: PublishedWeights) -> Path:
+    """Return the path of published weights; download them if they are not there.
 
-    Raises PipelineError, one line, when there is no network or the bytes are others.
+    Raises PipelineError if the download fails, or if the file's sha256 is wrong.
     """
-    path = weights_folder() / url.rsplit("/", 1)[1]
+    path = weights_folder() / weights.url.rsplit("/", 1)[1]
     published = path.stem.rsplit("-", 1)[1]
 
     def check(file: Path) -> None:
         if not sha256_of(file).startswith(published):
-            raise PipelineError(f"{file}: its sha256 does not begin with {published}; delete it")
+            raise PipelineError(
+                f"{file}: wrong sha256, expected it to begin with {published}; delete the file"
+            )
 
     if path.exists():
         check(path)
         return path
     try:
-        download(url, [], path, sha256=None, max_bytes=MAX_BYTES, check=check)
+        download(weights.url, [], path, sha256=None, max_bytes=weights.max_bytes, check=check)
     except PipelineError as error:
         raise PipelineError(
-            f"weights are imagenet but cannot be had: {error.message}; put {path.name} into "
-            f"{path.parent}, or set weights to none"
+            f"download of the ImageNet weights failed: {error.message}; put {path.name} into "
+            f"{path.parent}, or set train.<dataset>.weights to none"
         ) from error
     return path
 
@@ -76,7 +77,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         first = str(error).splitlines()[0]
-        raise PipelineError(f"{path}: not a file of weights: {first}") from error
+        raise PipelineError(f"{path}: not a readable file of weights: {first}") from error
     if not isinstance(state, dict):
-        raise PipelineError(f"{path}: not a file of weights: holds {type(state).__name__}")
+        raise PipelineError(
+            f"{path}: not a file of weights: expected tensors by name, found {type(state).__name__}"
+        )
     return state

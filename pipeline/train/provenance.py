@@ -1,4 +1,4 @@
-"""What a model was made from: the data, the code, the libraries and the parameters."""
+"""Provenance of a model: its data, code, libraries and parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIBRARIES = ("torchvision", "fastai", "numpy", "pillow")
 
 
 def provenance(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return what a model was made from and what came out, for its card."""
+    """Return the provenance and metrics of a model, for model.json."""
     return {
         "dataset": task.dataset,
         "data": {
@@ -30,7 +30,7 @@ def provenance(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
         "kalai": pipeline.__version__,
         "commit": commit(),
         "python": platform.python_version(),
-        "torch": torch.__version__,  # with what it was built for
+        "torch": torch.__version__,  # with its build, such as +cu130
         **{name: version(name) for name in LIBRARIES},
         "purpose": purpose(task.params, task.parts),
         "params": task.params.model_dump(),
@@ -45,11 +45,11 @@ def fingerprint(part: Part) -> str:
 
 
 def commit() -> str | None:
-    """Return the commit that last changed this code, `-dirty` where files differ from it.
+    """Return the commit that last changed this code, with `-dirty` if files differ from it.
 
-    None where the code does not run from a git checkout of its own.
+    None if the code does not run from a git checkout.
     """
-    said = []
+    answers = []
     for arguments in (["log", "-1", "--format=%H"], ["status", "--porcelain"]):
         try:
             done = subprocess.run(
@@ -61,6 +61,6 @@ def commit() -> str | None:
             )
         except (OSError, subprocess.CalledProcessError):
             return None
-        said.append(done.stdout.strip())
-    last, changes = said
+        answers.append(done.stdout.strip())
+    last, changes = answers
     return f"{last}{'-dirty' * bool(changes)}" if last else None

@@ -1,4 +1,4 @@
-"""Train ResNet34 in two stages with fastai: the head on a frozen body, then everything."""
+"""Stage `train`: train a network with fastai in two stages, first the head, then all layers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from pipeline.core.errors import Stage
 from pipeline.core.files import write_csv, write_json
 from pipeline.core.params import Train, load_params, section
 from pipeline.dataset.paths import checkpoint_path, model_folder, plots_folder, report_path
+from pipeline.dataset.split_table import TRAIN, VALID
 from pipeline.model.device import Compute, choose
 from pipeline.model.metrics import fit_temperature
 from pipeline.model.network import Card, predict_logits, save_model
 from pipeline.train.checkpoint import State
 from pipeline.train.distributed import first_ahead, first_speaks, join, leave
 from pipeline.train.fastai_export import export
-from pipeline.train.loop import Plan, fit, plans
+from pipeline.train.loop import LAYERS, Plan, fit, plans
 from pipeline.train.plots import draw_finder, draw_history
 from pipeline.train.provenance import provenance
 from pipeline.train.training_data import Task, read_task
@@ -32,7 +33,7 @@ HISTORY_HEADER = (
     "train_loss",
     "valid_loss",
     "accuracy",
-    "class_averaged_accuracy",
+    "balanced_accuracy",
 )
 FINDER_HEADER = ("stage", "lr", "loss")
 
@@ -42,19 +43,19 @@ FINDER_HEADER = ("stage", "lr", "loss")
 def main(dataset: str) -> None:
     """Train a ResNet34 in two stages, frozen and then unfrozen.
 
-    Learns DATASET's train part, on the GPU if there is one, and watches its valid part. A killed
-    training goes on from its last epoch to the same end.
+    Trains on DATASET's training set, on a GPU if there is one, and measures the validation set
+    after each epoch. An interrupted training resumes from its last checkpoint.
 
     \b
     Examples:
       python -m pipeline.train dances
-      accelerate launch -m pipeline.train dances     on all GPUs of this machine
+      accelerate launch -m pipeline.train dances     all GPUs of this machine
     """
     train(dataset, section(load_params(), "train", dataset))
 
 
 def train(dataset: str, params: Train) -> None:
-    """Train a dataset's model; write it, its history and its metrics."""
+    """Train the model of a dataset; write it, its history and its metrics."""
     compute = join(choose(params))
     left = checkpoint_path(dataset)
     with first_speaks(compute):
@@ -68,7 +69,7 @@ def train(dataset: str, params: Train) -> None:
     if compute.rank:
         return
     valid = task.pictures["valid"].pixels
-    at_once = learner.dls.valid.bs  # as many as have fitted
+    at_once = learner.dls.valid.bs  # this batch size has fitted
     logits = predict_logits(task.network, valid, task.card, compute.device, at_once)
     temperature = fit_temperature(logits, task.targets["valid"])
     metrics = measured(task, stages, state, temperature)
@@ -80,28 +81,31 @@ def train(dataset: str, params: Train) -> None:
 
 
 def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:
-    """Return what is about to happen, for people."""
-    counts = ", ".join(f"{name} {len(task.parts[name])}" for name in ("train", "valid"))
-    lines = [f"{task.dataset}: {len(task.labels)} classes, {counts} pictures, {compute}"]
+    """Return lines for people: the data, the device and the stages."""
+    counts = ", ".join(
+        f"{len(task.parts[name])} {of} images"
+        for name, of in ((TRAIN, "training"), (VALID, "validation"))
+    )
+    lines = [f"{task.dataset}: {len(task.labels)} classes, {counts}, on {compute}"]
     if not task.is_pretrained and task.params.frozen_epochs:
-        lines.append("weights: none, so nothing is frozen: all layers learn in both stages")
+        lines.append("no pretrained weights: both stages train all layers")
     if not len(task.parts["valid"]):
-        lines.append("the valid part is empty: nothing watches the training")
+        lines.append("the validation set is empty: epochs have no validation metrics")
     if task.params.ema:
-        lines.append(f"weights: averaged, decay {task.params.ema} a step; the average is validated")
-    lines += [f"{plan.name}: {plan.layers} layers, {plan.epochs} epochs" for plan in stages]
+        lines.append(f"moving average of the weights, decay {task.params.ema} per step")
+    lines += [f"{plan.name}: {LAYERS[plan.layers]}, {plan.epochs} epochs" for plan in stages]
     return lines
 
 
 def write_curves(dataset: str, state: State) -> None:
-    """Write history.csv and lr_find.csv, as far as they have come."""
+    """Write history.csv and lr_find.csv of the epochs so far."""
     folder = plots_folder(dataset, "train")
     write_csv(folder / "history.csv", HISTORY_HEADER, state.history)
     write_csv(folder / "lr_find.csv", FINDER_HEADER, state.finder)
 
 
 def draw_curves(dataset: str, stages: list[Plan], state: State) -> None:
-    """Draw both for people, since DVC's page needs a network."""
+    """Draw history.png and lr_find.png; DVC's own plots need the internet."""
     folder = plots_folder(dataset, "train")
     suggested = {plan.name: state.suggested.get(index) for index, plan in enumerate(stages)}
     draw_history(folder / "history.png", HISTORY_HEADER, state.history)
@@ -109,7 +113,7 @@ def draw_curves(dataset: str, stages: list[Plan], state: State) -> None:
 
 
 def measured(task: Task, stages: list[Plan], state: State, temperature: float) -> dict[str, Any]:
-    """Return the metrics: the end of each stage, and what a rerun would find again."""
+    """Return the metrics: the last epoch of each stage, and its learning rates."""
     metrics: dict[str, Any] = {
         "classes": len(task.labels),
         "train": len(task.parts["train"]),
@@ -129,7 +133,7 @@ def measured(task: Task, stages: list[Plan], state: State, temperature: float) -
 
 
 def write_model(dataset: str, learner: Any, network: nn.Sequential, card: Card) -> None:
-    """Write the model's folder; it appears whole or not at all."""
+    """Write the folder of the model, atomically."""
     folder = model_folder(dataset)
     unfinished = folder.with_name("model.part")
     shutil.rmtree(unfinished, ignore_errors=True)

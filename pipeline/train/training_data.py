@@ -1,4 +1,4 @@
-"""What is learned and what from: a dataset read, decoded and ready to be trained on."""
+"""Training data: a dataset, read and decoded, with the network to train on it."""
 
 from __future__ import annotations
 
@@ -17,59 +17,65 @@ from pipeline.dataset.labels import NAME_COLUMNS, class_names
 from pipeline.dataset.pen_settings import read_pen_settings
 from pipeline.dataset.samples import read_samples
 from pipeline.dataset.split_table import Part, classes_to_learn, label_indices, read_parts
+from pipeline.model.architectures import RESNET34, architecture_of
 from pipeline.model.device import Compute
-from pipeline.model.inputs import Pictures, Pixels, View, read_pictures
-from pipeline.model.network import IMAGENET, Card, build, load_body
+from pipeline.model.inputs import DecodedImages, Pixels, View, decoded_images
+from pipeline.model.network import Card, build, load_body
 from pipeline.train.augment import fixed_views
 from pipeline.train.loaders import Batches
 from pipeline.train.pretrained import read_weights
 
-KEPT_WHOLE = 1.5  # sides of the input; pictures that are cropped are kept at this, for detail
+KEPT_WHOLE = 1.5  # times `size`; images for random crops are stored at this side, for detail
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, and what from."""
+    """A dataset to train on, its parameters and the untrained network."""
 
     dataset: str
     params: Train
     parts: dict[str, Part]
     labels: list[str]
-    pictures: dict[str, Pictures]  # of train and valid
+    pictures: dict[str, DecodedImages]  # decoded images of train and valid
     targets: dict[str, NDArray[np.int64]]
     network: nn.Sequential
     card: Card
-    began_with: str | None  # sha256 of a file of weights; None: from scratch
+    began_with: str | None  # sha256 of the pretrained weights; None: from scratch
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether the body knows something before the first step."""
+        """Whether the body has pretrained weights."""
         return self.began_with is not None
 
 
 def read_task(
     dataset: str, params: Train, parts: dict[str, Part] | None = None, cache: str = ""
 ) -> Task:
-    """Read samples, parts and first weights, and see that they can be learned from.
+    """Return the training data of a dataset, with its images decoded.
 
-    Other parts than those of split.csv have decoded pictures of their own, in `cache`.
+    `parts` replaces those of split.csv; then `cache` is the prefix of the cached images. Raises
+    PipelineError if a table or the weights are missing or damaged, or if the training set cannot
+    be learned from.
     """
     parts = read_parts(dataset) if parts is None else parts
     labels = classes_to_learn(dataset, parts)
-    weights = read_weights(params.weights)
+    architecture = architecture_of(RESNET34)
+    weights = read_weights(params.weights, architecture)
     view = view_of(params)
     whole = round(KEPT_WHOLE * params.size)
     pictures = {
-        "train": read_pictures(dataset, f"{cache}train", parts["train"].sample_ids, view, whole),
-        "valid": read_pictures(dataset, f"{cache}valid", parts["valid"].sample_ids, view),
+        "train": decoded_images(dataset, f"{cache}train", parts["train"].sample_ids, view, whole),
+        "valid": decoded_images(dataset, f"{cache}valid", parts["valid"].sample_ids, view),
     }
-    mean, std = statistics(pictures["train"].pixels) if weights is None else IMAGENET
-    if params.channels < len(mean):  # colours summed up by the stem share one scale
+    mean, std = statistics(pictures["train"].pixels)
+    if weights is not None:
+        mean, std = architecture.mean, architecture.std
+    if params.channels < len(mean):  # a stem that sums the colours has one scale
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     torch.manual_seed(params.seed)
     network = build(len(labels), params.channels, params.dropout)
     if weights is not None:
-        load_body(network, weights.state, params.weights)
+        load_body(network, weights.state, params.weights, architecture)
     return Task(
         dataset,
         params,
@@ -91,7 +97,10 @@ def read_task(
 
 
 def batches(task: Task, part: str, compute: Compute, augmenting: Augment | None = None) -> Batches:
-    """Return a part's loader; what is only looked at has no gradients and fits twice as many."""
+    """Return the loader of a part.
+
+    Validation needs no gradients, so its batches are twice as large.
+    """
     size = task.params.batch_size if augmenting else 2 * task.params.batch_size
     stored, targets = task.pictures[part], task.targets[part]
     return Batches(
@@ -107,15 +116,18 @@ def batches(task: Task, part: str, compute: Compute, augmenting: Augment | None 
 
 
 def view_of(params: Train) -> View:
-    """Return how the network of these params sees a picture."""
+    """Return how images are prepared for the network of these params."""
     return View(params.size, params.channels, params.fit, params.margin, params.trim, params.invert)
 
 
 def statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation of each channel, of values from 0 to 1."""
+    """Return mean and standard deviation of each channel, for values from 0 to 1.
+
+    `pixels` are (n, channels, side, side) uint8.
+    """
     levels = np.zeros((pixels.shape[1], 256), np.int64)
-    for picture in pixels:
-        for channel, values in enumerate(picture):
+    for image in pixels:
+        for channel, values in enumerate(image):
             levels[channel] += np.bincount(values.ravel(), minlength=256)
     shares = levels / levels.sum(1, keepdims=True)
     values = np.arange(256) / 255
@@ -125,7 +137,7 @@ def statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def purpose(params: Train, parts: dict[str, Part]) -> str:
-    """Return a hash of all that the outcome depends on."""
+    """Return a hash of everything that the result depends on: params, samples and versions."""
     used = [
         (part.sample_ids, part.content_ids, part.labels)
         for part in (parts["train"], parts["valid"])

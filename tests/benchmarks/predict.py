@@ -37,7 +37,8 @@ def write_model(size: int) -> None:
 
     from pipeline.dataset.labels import ClassName
     from pipeline.model.inputs import View
-    from pipeline.model.network import IMAGENET, Card, build, save_model
+    from pipeline.model.architectures import IMAGENET
+    from pipeline.model.network import Card, build, save_model
 
     torch.manual_seed(0)
     classes = tuple(ClassName(str(place), str(place)) for place in range(CLASSES))

@@ -69,10 +69,10 @@ RECIPES: dict[str, Changes] = {
 HEADER = (
     "recipe",
     "seed",
-    "valid_class_averaged",
+    "valid_balanced_accuracy",
     "valid_accuracy",
     "valid_loss",
-    "test_class_averaged",
+    "test_balanced_accuracy",
     "test_low",
     "test_high",
     "test_top_3",
@@ -133,12 +133,12 @@ def attempt(project: Path, dataset: str, section: Changes, test: bool) -> dict[s
     found = yaml.safe_load((project / "data" / dataset / "reports" / "evaluate.json").read_text())
     valid, tested = found["valid"], found["test"]
     return {
-        "valid_class_averaged": valid.get("class_averaged_accuracy"),
+        "valid_balanced_accuracy": valid.get("balanced_accuracy"),
         "valid_accuracy": valid.get("accuracy"),
         "valid_loss": valid.get("loss"),
-        "test_class_averaged": tested.get("class_averaged_accuracy") if test else None,
-        "test_low": tested.get("class_averaged_low") if test else None,
-        "test_high": tested.get("class_averaged_high") if test else None,
+        "test_balanced_accuracy": tested.get("balanced_accuracy") if test else None,
+        "test_low": tested.get("balanced_accuracy_low") if test else None,
+        "test_high": tested.get("balanced_accuracy_high") if test else None,
         "test_top_3": tested.get("top_3") if test else None,
         "seconds": round(seconds, 1),
     }

@@ -17,7 +17,7 @@ from pipeline.evaluate.plots import draw_calibration, draw_confusion, draw_most_
 from pipeline.model.metrics import Ints
 from pipeline.train.plots import draw_finder, draw_history
 
-HEADER = ("epoch", "stage", "train_loss", "valid_loss", "accuracy", "class_averaged_accuracy")
+HEADER = ("epoch", "stage", "train_loss", "valid_loss", "accuracy", "balanced_accuracy")
 HISTORY = [[1, "stage_1", 2.0, None, None, None], [2, "stage_2", 1.5, 1.2, 0.5, 0.4]]
 NAMES = [f"ḻkṣā {n}" for n in range(156)]
 

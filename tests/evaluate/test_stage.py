@@ -54,7 +54,7 @@ def test_it_finds_again_what_the_training_measured(project: Project) -> None:
     train("shapes", tiny(precision="fp32", unfrozen_epochs=1))
     evaluate("shapes", CPU)
     found, trained = metrics_of(root), read_json(root / "data/shapes/reports/train.json")
-    for name in ("accuracy", "class_averaged_accuracy"):
+    for name in ("accuracy", "balanced_accuracy"):
         assert found["valid"][name] == pytest.approx(trained["stage_2"][name])
     assert found["temperature"] == trained["temperature"]
     assert (found["valid"]["count"], found["test"]["count"]) == (20, 16)

@@ -6,7 +6,7 @@ import torch
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Train
 from pipeline.model.device import choose, has_fast_bf16, pick_device
-from pipeline.model.small_convs import SmallMaps
+from pipeline.model.small_convs import SmallConvs
 
 BASE = {"size": 32, "batch_size": 4, "frozen_epochs": 1, "unfrozen_epochs": 1}
 
@@ -28,7 +28,7 @@ def test_what_is_asked_for_is_done_and_what_is_auto_is_said() -> None:
     on = f"on cpu ({torch.get_num_threads()} threads)"
     assert str(plain) == f"{on}, fp32, channels-first, fused optimizer, not compiled"
     assert [type(context()) for context in choose(Train.model_validate(cpu)).contexts()][-1] is (
-        SmallMaps
+        SmallConvs
     )
     off = choose(Train.model_validate(cpu | {"precision": "fp32", "small_maps": "off"}))
     assert off.contexts() == [] and "products" not in str(off)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.core.errors import PipelineError
 from pipeline.dataset.stored_images import read_images
-from pipeline.model.inputs import View, decode, prepare, read_pictures
+from pipeline.model.inputs import View, decode, decoded_images, prepare
 from tests.worlds import write_world
 
 Project = Callable[..., Path]
@@ -92,18 +92,18 @@ def test_pictures_come_in_the_order_asked_and_from_the_cache_the_second_time(
     write_world(root, "shapes", {"disc": {"train": 5}, "ring": {"train": 5}})
     ids = ["ring/0007", "disc/0002", "ring/0010"]
     view = View(24)
-    first = read_pictures("shapes", "train", ids, view)
+    first = decoded_images("shapes", "train", ids, view)
     assert "decode train: 3/3" in capsys.readouterr().err
     images = read_images("shapes", ids)
     for place, name in enumerate(ids):
         assert (first.pixels[place] == decode(images[name], view)[0]).all()
-    again = read_pictures("shapes", "train", ids, view)
+    again = decoded_images("shapes", "train", ids, view)
     assert "decode" not in capsys.readouterr().err
     assert (again.pixels == first.pixels).all()
     for changed in (ids[::-1], ids[:2]):
-        read_pictures("shapes", "train", changed, view)
+        decoded_images("shapes", "train", changed, view)
         assert "decode train" in capsys.readouterr().err
-    read_pictures("shapes", "train", changed, View(24, invert=True))
+    decoded_images("shapes", "train", changed, View(24, invert=True))
     assert "decode train" in capsys.readouterr().err
     assert len(list((root / "data" / "shapes" / "cache").iterdir())) == 2  # old ones are gone
 
@@ -111,16 +111,16 @@ def test_pictures_come_in_the_order_asked_and_from_the_cache_the_second_time(
 def test_random_crops_need_the_whole_picture(project: Project) -> None:
     root = project()
     write_world(root, "shapes", {"disc": {"train": 2}})
-    stored = read_pictures("shapes", "train", ["disc/0001"], View(20), whole=30)
+    stored = decoded_images("shapes", "train", ["disc/0001"], View(20), whole=30)
     assert stored.pixels.shape == (1, 3, 30, 30) and stored.aspects[0] == pytest.approx(48 / 40)
-    padded = read_pictures("shapes", "train", ["disc/0001"], View(20, fit="pad"), whole=30)
+    padded = decoded_images("shapes", "train", ["disc/0001"], View(20, fit="pad"), whole=30)
     assert padded.pixels.shape == (1, 3, 20, 20) and padded.aspects[0] == 1
 
 
 def test_no_pictures_at_all_is_an_empty_array(project: Project) -> None:
     root = project()
     write_world(root, "shapes", {"disc": {"train": 2}})
-    assert read_pictures("shapes", "valid", [], View(20)).pixels.shape == (0, 3, 20, 20)
+    assert decoded_images("shapes", "valid", [], View(20)).pixels.shape == (0, 3, 20, 20)
 
 
 def test_a_disk_without_room_is_one_line(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,15 +131,15 @@ def test_a_disk_without_room_is_one_line(project: Project, monkeypatch: pytest.M
     ids = ["disc/0001", "disc/0002"]
     said = r"cache: train decoded takes 0\.0 GB, and 0\.0 GB are free"
     with pytest.raises(PipelineError, match=said):
-        read_pictures("shapes", "train", ids, View(100))
-    assert len(read_pictures("shapes", "train", ids, View(40)).pixels) == 2
+        decoded_images("shapes", "train", ids, View(100))
+    assert len(decoded_images("shapes", "train", ids, View(40)).pixels) == 2
 
 
 def test_what_is_missing_or_broken_is_one_line_with_its_name(project: Project) -> None:
     root = project()
     with pytest.raises(PipelineError, match=r"samples\.parquet: no such file"):
-        read_pictures("shapes", "train", ["a"], View(20))
+        decoded_images("shapes", "train", ["a"], View(20))
     write_world(root, "shapes", {"disc": {"train": 2}})
     with pytest.raises(PipelineError, match=r"no sample disc/0009, which split\.csv names"):
-        read_pictures("shapes", "train", ["disc/0009"], View(20))
+        decoded_images("shapes", "train", ["disc/0009"], View(20))
     assert not list((root / "data" / "shapes" / "cache").iterdir())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss
 
 from pipeline.model import metrics
@@ -27,9 +28,7 @@ def test_summary_agrees_with_scikit_learn(seed: int) -> None:
     found = metrics.summary(probabilities, actual)
     assert found["accuracy"] == pytest.approx((predicted == actual).mean())
     assert found["error_rate"] == pytest.approx(1 - found["accuracy"])
-    assert found["class_averaged_accuracy"] == pytest.approx(
-        balanced_accuracy_score(actual, predicted)
-    )
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(actual, predicted))
     present = sorted(set(actual.tolist()))
     assert found["macro_f1"] == pytest.approx(
         f1_score(actual, predicted, average="macro", labels=present, zero_division=0)
@@ -56,7 +55,7 @@ def test_a_class_without_samples_is_not_averaged_in() -> None:
     probabilities = np.eye(3)[[0, 0, 1]]
     found = metrics.summary(probabilities, np.array([0, 0, 1]))
     assert found["classes"] == 2
-    assert found["class_averaged_accuracy"] == found["macro_f1"] == 1
+    assert found["balanced_accuracy"] == found["macro_f1"] == 1
 
 
 def test_an_empty_part_has_a_count_and_nothing_that_could_mislead() -> None:
@@ -71,7 +70,14 @@ def test_wilson_is_the_published_interval() -> None:
     assert metrics.wilson(20, 20)[1] == 1
 
 
-def test_the_class_averaged_interval_holds_the_truth_about_95_times_in_100() -> None:
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_wilson_agrees_with_scipy(count: int, share: float) -> None:
+    right = round(share * count)
+    low, high = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    assert metrics.wilson(right, count) == pytest.approx((low, high), abs=1e-7)
+
+
+def test_the_balanced_accuracy_interval_holds_the_truth_about_95_times_in_100() -> None:
     rng = np.random.default_rng(1)
     truth = np.array([0.9, 0.5, 0.97, 0.7])
     held = 0
@@ -79,7 +85,7 @@ def test_the_class_averaged_interval_holds_the_truth_about_95_times_in_100() -> 
         right = rng.binomial(60, truth)
         matrix = np.diag(right)
         matrix[np.arange(4), [1, 2, 3, 0]] = 60 - right
-        low, high = metrics.class_averaged_interval(matrix)
+        low, high = metrics.balanced_accuracy_interval(matrix)
         held += low <= truth.mean() <= high
     assert 920 <= held <= 980
 

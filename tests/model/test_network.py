@@ -12,6 +12,7 @@ from torchvision.models import resnet34
 
 from pipeline.core.errors import PipelineError
 from pipeline.dataset.labels import ClassName
+from pipeline.model.architectures import ARCHITECTURES, RESNET34
 from pipeline.model.inputs import View
 from pipeline.model.network import (
     Card,
@@ -53,16 +54,16 @@ def test_our_head_computes_what_fastais_does() -> None:
 def test_torchvisions_weights_go_into_the_body() -> None:
     published = resnet34(weights=None).state_dict()
     network = build(2)
-    load_body(network, published, "published.pth")
+    load_body(network, published, "published.pth", ARCHITECTURES[RESNET34])
     body, _ = body_and_head(network)
     assert torch.equal(body.state_dict()["0.weight"], published["conv1.weight"])
     assert torch.equal(body.state_dict()["7.2.bn2.weight"], published["layer4.2.bn2.weight"])
     grey = build(2, channels=1)
-    load_body(grey, published, "published.pth")
+    load_body(grey, published, "published.pth", ARCHITECTURES[RESNET34])
     stem = body_and_head(grey)[0].state_dict()["0.weight"]
     assert torch.allclose(stem, published["conv1.weight"].sum(1, keepdim=True))
     again = build(2)
-    load_body(again, network.state_dict(), "ours.safetensors")
+    load_body(again, network.state_dict(), "ours.safetensors", ARCHITECTURES[RESNET34])
     assert torch.equal(body_and_head(again)[0].state_dict()["0.weight"], stem_of(network))
 
 
@@ -72,8 +73,8 @@ def stem_of(network: torch.nn.Sequential) -> torch.Tensor:
 
 @pytest.mark.parametrize("wrong", [{}, {"0.0.weight": torch.zeros(1, 1, 1, 1)}])
 def test_other_weights_are_refused_by_name(wrong: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(PipelineError, match=r"other\.pth: not the weights of a ResNet34"):
-        load_body(build(2), wrong, "other.pth")
+    with pytest.raises(PipelineError, match=r"other\.pth: weights are not of a resnet34"):
+        load_body(build(2), wrong, "other.pth", ARCHITECTURES[RESNET34])
 
 
 def test_a_model_comes_back_as_it_was_saved(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.model import small_convs
 from pipeline.model.network import build
-from pipeline.model.small_convs import Product, SmallMaps
+from pipeline.model.small_convs import Product, SmallConvs
 
 SIDES = st.sampled_from([2, 4, 6, 8])
 
@@ -88,17 +88,17 @@ def test_only_small_maps_of_plain_convolutions_are_products(
     for name, (layer, side, is_product) in kinds.items():
         shapes.clear()
         inputs = torch.randn(2, 4, side, side)
-        with SmallMaps():
+        with SmallConvs():
             found = layer(inputs)
         assert bool(shapes) == is_product, name
         assert torch.allclose(found, layer(inputs), atol=1e-5), name
     strided, _, _ = kinds["strided"]
     wide = torch.randn(2, 4, 4, 3)
-    with SmallMaps():
+    with SmallConvs():
         found = strided(wide)
     assert torch.allclose(found, strided(wide), atol=1e-5)
     by_name = {"input": torch.randn(1, 2, 2, 2), "weight": torch.randn(2, 2, 3, 3), "padding": 1}
-    with SmallMaps():
+    with SmallConvs():
         found = torch.conv2d(**by_name)  # type: ignore[call-overload]
     assert torch.equal(found, torch.conv2d(**by_name))  # type: ignore[call-overload]
 
@@ -108,7 +108,7 @@ def test_a_resnet_learns_the_same_through_them(monkeypatch: pytest.MonkeyPatch) 
     for has_tiles in (False, True):
         monkeypatch.setattr(small_convs, "_most", lambda dtype, has=has_tiles: 16 if has else 4)
         found = []
-        for context in (nullcontext(), SmallMaps()):
+        for context in (nullcontext(), SmallConvs()):
             torch.manual_seed(0)
             network = build(3, channels=1, dropout=0).to(memory_format=torch.channels_last)
             nn.init.normal_(network[1][8].weight)  # type: ignore[index]
@@ -127,7 +127,7 @@ def test_a_resnet_learns_the_same_through_them(monkeypatch: pytest.MonkeyPatch) 
 
 def test_bf16_is_computed_in_bf16() -> None:
     layer = nn.Conv2d(8, 8, 3, padding=1, bias=False)
-    with torch.autocast("cpu", torch.bfloat16), SmallMaps():
+    with torch.autocast("cpu", torch.bfloat16), SmallConvs():
         found = layer(torch.randn(2, 8, 2, 2))
     assert found.dtype == torch.bfloat16
     found.float().sum().backward()
