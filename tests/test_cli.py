@@ -51,14 +51,14 @@ def test_an_unknown_command_is_refused() -> None:
     assert "No such command 'drwa'" in result.output
 
 
-# What each command is called with; "danses" is the dataset. These four take none:
-# add-dance and add-dataset (they make one), collect (always "dances"), status (all of them);
-# crawl takes a dance, demo a project, unipen files.
+# The arguments of a command; ["danses"] if it is not listed.
 CALLS = {
     "decide": ["danses", "--list"],
     "export": ["danses", "model.onnx"],
     "predict": ["photo.jpg", "--dataset", "danses"],
 }
+# Commands without the name of an existing dataset: add-dance and add-dataset make an entry, collect
+# is about "dances", status about all datasets, crawl about a dance, demo and unipen about none.
 WITHOUT = {"add-dance", "add-dataset", "collect", "crawl", "demo", "status", "unipen"}
 
 

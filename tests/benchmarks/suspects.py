@@ -1,13 +1,13 @@
-"""How soon planted wrong labels are met: among suspects, beside the losses of one trained model.
+"""Measure how many planted wrong labels `kalai suspects` ranks first, compared with other orders.
 
     python tests/benchmarks/suspects.py --data . --dataset dances --to /tmp/planted
     python tests/benchmarks/suspects.py --data . --dataset tamil --to /tmp/planted --size 32 \\
         --epochs 4 --folds 3
 
-`--data` is a project whose dataset is split. A copy of it in `--to` gets wrong labels as a person
-would give them, by relabelling in decisions.csv, for a share of the train and valid parts; what
-was decided before stands. A killed run goes on in the same folder. The labels that were there are
-taken for right, so that what a person would rightly doubt among them counts as a false alarm.
+`--data` is a project whose dataset has been split. The script copies it to `--to` and relabels a
+share of the training and validation set in decisions.csv; earlier decisions stay in force. An
+interrupted run continues in the same folder. The script counts all other labels as correct, so a
+label that was wrong before counts as a false alarm.
 """
 
 from __future__ import annotations
@@ -25,32 +25,40 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-COPIED = ("samples.parquet", "dedupe.parquet", "pairs.parquet", "decisions.csv")
+from pipeline.dataset.paths import (  # noqa: E402  (after the path)
+    decisions_path,
+    dedupe_path,
+    model_folder,
+    pairs_path,
+    samples_path,
+    split_path,
+)
+
+COPIED = (samples_path, dedupe_path, pairs_path, decisions_path)
 
 
-def stage(name: str, dataset: str, *options: str) -> None:
+def kalai(*arguments: str) -> None:
+    """Run a command of kalai in this folder."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, "-W", "ignore", "-m", f"pipeline.{name}", dataset, *options]
+    command = [sys.executable, "-W", "ignore", "-m", "pipeline.cli", *arguments]
     subprocess.run(command, env=environment, check=True)
 
 
 def copy(data: Path, dataset: str, size: int | None, epochs: int | None) -> None:
-    """Copy what splitting and training need into this folder, with a lighter recipe."""
+    """Copy the inputs of split and train into this folder, with other train params if given."""
     values = yaml.safe_load((data / "params.yaml").read_text(encoding="utf-8"))
     changes = {"size": size, "unfrozen_epochs": epochs}
     values["train"][dataset] |= {name: value for name, value in changes.items() if value}
     Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    folder = Path("data") / dataset
-    folder.mkdir(parents=True)
-    for name in COPIED:
-        shutil.copy(data / folder / name, folder / name)
+    for path in (each(dataset) for each in COPIED):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / path, path)
 
 
 def plant(dataset: str, share: float, seed: int) -> None:
-    """Relabel a share of the samples, each to another class by chance."""
+    """Relabel a share of the samples, each as a random other class."""
     from pipeline.commands.suspects import pool
     from pipeline.dataset.decisions import Decision, append_decisions, now
-    from pipeline.dataset.paths import dataset_folder
     from pipeline.dataset.split_table import read_parts
 
     parts = read_parts(dataset)
@@ -62,68 +70,66 @@ def plant(dataset: str, share: float, seed: int) -> None:
         others = [label for label in classes if label != part.labels[row]]
         label = str(rng.choice(others))
         wrong.append(Decision(now(), part.content_ids[row], "relabel", label, "planted"))
-    append_decisions(dataset_folder(dataset) / "decisions.csv", wrong)
+    append_decisions(decisions_path(dataset), wrong)
 
 
 def compare(dataset: str, folds: int) -> None:
-    """Print how many of the planted labels each order of the samples meets among the first k."""
-    import pyarrow.parquet as pq
-
+    """Print the number of planted labels among the first k samples, for each order of samples."""
     from pipeline.commands.suspects import folds_of, lighter, out_of_fold, pool
     from pipeline.core.params import load_params, section
+    from pipeline.dataset.columns import SAMPLE_ID
     from pipeline.dataset.decisions import read_decisions
-    from pipeline.dataset.paths import dataset_folder
     from pipeline.dataset.split_table import label_indices, read_parts
+    from pipeline.dataset.suspects_table import read_suspects
     from pipeline.model.device import pick_device
-    from pipeline.model.inputs import read_pictures
+    from pipeline.model.inputs import decoded_images
     from pipeline.model.metrics import losses, softmax
     from pipeline.model.network import load_model, predict_logits
 
-    folder = dataset_folder(dataset)
     parts, params = read_parts(dataset), load_params()
     part = pool([parts["train"], parts["valid"]])
     labels = sorted(set(part.labels))
     actual = label_indices(part.labels, labels)
-    said = read_decisions(folder / "decisions.csv")
-    wrong = {each.content_id for each in said if each.reason == "planted"}
+    decisions = read_decisions(decisions_path(dataset))
+    wrong = {each.content_id for each in decisions if each.reason == "planted"}
     planted = np.isin(part.content_ids, list(wrong))
     row = {name: place for place, name in enumerate(part.sample_ids)}
-    table = pq.read_table(folder / "suspects.parquet")
-    found = np.array([row[name] for name in table["sample_id"].to_pylist()], int)
+    names = read_suspects(dataset)[SAMPLE_ID].to_pylist()
+    found = np.array([row[name] for name in names], int)
     orders = {"suspects": found}
 
     split = section(params, "split", dataset).model_copy(update={"folds": folds})
     recipe = lighter(section(params, "train", dataset), None, None)
-    unseen = out_of_fold(dataset, part, labels, folds_of(part, split), recipe)  # kept: no training
+    unseen = out_of_fold(dataset, part, labels, folds_of(part, split), recipe)  # from the cache
     given = unseen[np.arange(len(part)), actual]
     others = unseen.copy()
     others[np.arange(len(part)), actual] = 0
     orders["all, by margin"] = np.argsort(given - others.max(1), kind="stable")
     orders["all, by self-confidence"] = np.argsort(given, kind="stable")
 
-    network, card = load_model(folder / "model")
-    pixels = read_pictures(dataset, "judged", part.sample_ids, card.view).pixels
+    network, card = load_model(model_folder(dataset))
+    pixels = decoded_images(dataset, "judged", part.sample_ids, card.view).pixels
     seen = softmax(predict_logits(network, pixels, card, pick_device()), card.temperature)
-    orders["a model's own losses"] = np.argsort(-losses(seen, actual), kind="stable")
+    orders["losses of the trained model"] = np.argsort(-losses(seen, actual), kind="stable")
 
     count = int(planted.sum())
-    print(f"{dataset}: {count} planted of {len(part)}, {len(found)} suspects;", end=" ")
-    print(f"named as labelled {(unseen.argmax(1) == actual).mean():.1%} unseen,", end=" ")
-    print(f"{(seen.argmax(1) == actual).mean():.1%} by the model that was trained on most")
-    print("order".ljust(24), "first k", "planted", "precision", "recall", sep="  ")
+    print(f"{dataset}: {count} planted labels in {len(part)} images, {len(found)} suspects")
+    print(f"out-of-fold accuracy {(unseen.argmax(1) == actual).mean():.1%};", end=" ")
+    print(f"accuracy of the trained model {(seen.argmax(1) == actual).mean():.1%}")
+    print("order".ljust(28), "first k", "planted", "precision", "recall", sep="  ")
     for name, order in orders.items():
         for k in sorted({count, 2 * count, len(found)}):
             hits = int(planted[order[:k]].sum())
             looked = min(k, len(order))
             figures = f"{hits:7}  {hits / max(looked, 1):9.1%}  {hits / count:6.1%}"
-            print(f"{name:24}  {looked:7}  {figures}")
+            print(f"{name:28}  {looked:7}  {figures}")
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), default=ROOT, help="The project.")
+@click.option("--data", type=click.Path(path_type=Path), default=ROOT, help="Project to copy from.")
 @click.option("--dataset", required=True)
-@click.option("--to", type=click.Path(path_type=Path), required=True, help="A folder of its own.")
-@click.option("--share", default=0.05, show_default=True, help="Of the labels, made wrong.")
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="Folder to work in.")
+@click.option("--share", default=0.05, show_default=True, help="Share of wrong labels.")
 @click.option("--seed", default=8, show_default=True)
 @click.option("--folds", default=5, show_default=True)
 @click.option("--size", type=int)
@@ -138,19 +144,19 @@ def main(
     size: int | None,
     epochs: int | None,
 ) -> None:
-    """Plant, find, compare."""
+    """Plant wrong labels, search for suspects, compare."""
     data = data.resolve()
-    if not (to / "data" / dataset).exists():
+    if not (to / split_path(dataset)).exists():
         to.mkdir(parents=True, exist_ok=True)
         os.chdir(to)
         copy(data, dataset, size, epochs)
-        stage("split", dataset)
+        kalai("split", dataset)
         plant(dataset, share, seed)
-        stage("split", dataset)
+        kalai("split", dataset)
     os.chdir(to)
-    stage("suspects", dataset, "--folds", str(folds))
-    if not (Path("data") / dataset / "model").exists():
-        stage("train", dataset)
+    kalai("suspects", dataset, "--folds", str(folds))
+    if not model_folder(dataset).exists():
+        kalai("train", dataset)
     compare(dataset, folds)
 
 
