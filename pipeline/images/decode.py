@@ -49,7 +49,6 @@ EXTENSIONS = dict(
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_PIXELS = 50_000_000
-PILLOW_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow itself refuses larger images
 MAX_SCANS = 500  # of a JPEG; ten are usual, and each takes a pass over all pixels
 BYTES_AT_ONCE = 256_000_000  # memory for pixels that all threads together decode
 
