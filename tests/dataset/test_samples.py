@@ -14,19 +14,12 @@ from pipeline.core.errors import PipelineError
 from pipeline.dataset.paths import samples_path
 from pipeline.dataset.rejected import write_rejected
 from pipeline.dataset.samples import COLUMNS, read_samples, writing_samples
+from tests.tables import sample
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
-    return {
-        "sample_id": f"a/{number}",
-        "content_id": f"{number:064x}",
-        "image": {"bytes": bytes([number % 256]), "path": f"{number}.png"},
-        "label": "a",
-        "label_name": "அ",
-        "width": 3,
-        "height": 4,
-        **more,
-    }
+    image = {"bytes": bytes([number % 256]), "path": f"{number}.png"}
+    return sample(number, label_name="அ", image=image, **more)
 
 
 def test_rows_stream_in_groups_and_come_back_in_order(project: Callable[..., Path]) -> None:
