@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +17,10 @@ from tests.kept_demo import Demo, kept_demo
 
 settings.register_profile("kalai", deadline=None)  # a slow example on a busy machine is no bug
 settings.load_profile("kalai")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: with several threads each, they would wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"  # real inputs; not part of the project
