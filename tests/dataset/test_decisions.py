@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import re
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,11 @@ from pipeline.dataset.decisions import (
     MAX_REASON,
     Decision,
     Verdict,
-    active_decisions,
     append_decisions,
     current_user,
     now,
     read_decisions,
     safe_line,
-    steps,
-    undo,
     verdicts,
 )
 
@@ -163,33 +159,6 @@ def test_the_user_is_that_of_git_or_of_the_system(
     assert current_user() == "Anna <anna@example.org>"
     monkeypatch.setenv("PATH", "")  # git is not found
     assert current_user() == "ben"
-
-
-IN_A_STEP = st.tuples(st.sampled_from(["keep", "delete", "keeper"]), st.integers(0, 3))
-
-
-def made(groups: Sequence[Sequence[tuple[str, int]]]) -> list[Decision]:
-    """Return decisions in steps that are one second apart."""
-    return [
-        Decision(f"2024-05-01T12:00:{second:02}+00:00", f"{number:064x}", action)
-        for second, group in enumerate(groups)
-        for action, number in group
-    ]
-
-
-@given(st.lists(st.lists(IN_A_STEP, min_size=1, max_size=4), max_size=6), st.data())
-def test_an_undo_of_steps_restores_the_state_before_them(
-    groups: list[list[tuple[str, int]]], data: st.DataObject
-) -> None:
-    count = data.draw(st.integers(0, len(groups)))
-    decisions = made(groups)
-    done = steps(decisions)
-    assert len(done) == len(groups)
-    assert active_decisions(decisions) == decisions
-    left = len(groups) - count
-    after = [*decisions, *undo(done[left:], TIME, "")]
-    assert active_decisions(after) == made(groups[:left])
-    assert verdicts(after) == verdicts(made(groups[:left]))
 
 
 @given(st.text(max_size=MAX_REASON))

@@ -26,5 +26,5 @@ def test_a_missing_report_is_none_and_a_damaged_one_is_one_line(tmp_path: Path) 
     assert read_report(path) is None
     for text in ("{", "[]", "NaN"):
         path.write_text(text)
-        with pytest.raises(PipelineError, match="evaluate.json: file is damaged"):
+        with pytest.raises(PipelineError, match=r"evaluate\.json: file is damaged"):
             read_report(path)
