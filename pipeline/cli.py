@@ -23,14 +23,14 @@ COMMANDS: dict[str, dict[str, str]] = {
         "predict": "commands.predict",
         "serve": "pages.serve.command",
     },
-    "Look closely": {
+    "Inspect": {
         "decide": "commands.decide",
         "audit": "commands.audit",
         "lookalikes": "commands.duplicate_sheets",
         "suspects": "commands.suspects",
         "unipen": "commands.show_unipen",
     },
-    "Pass it on": {
+    "Publish": {
         "card": "commands.card",
         "credits": "commands.credits",
         "report": "report.page",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.commands.add_dance import main, with_dance
@@ -20,6 +20,7 @@ SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1)
 
 
+@settings(max_examples=40)  # each parses params.yaml several times
 @given(label=WORDS.filter(str.strip), query=WORDS.filter(str.strip))
 def test_only_three_lines_are_added_for_any_words(label: str, query: str) -> None:
     result = with_dance(SHIPPED, "odissi", label, [query, "odissi dance"])
@@ -63,10 +64,10 @@ def test_a_file_whose_last_section_is_dances() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "said"), [("Odissi", "a-z, 0-9"), ("o.d", "a-z, 0-9"), ("kathak", "exists")]
+    ("key", "expected"), [("Odissi", "a-z, 0-9"), ("o.d", "a-z, 0-9"), ("kathak", "exists")]
 )
-def test_a_bad_key_is_refused(key: str, said: str) -> None:
-    with pytest.raises(PipelineError, match=said):
+def test_a_bad_key_is_refused(key: str, expected: str) -> None:
+    with pytest.raises(PipelineError, match=expected):
         with_dance(SHIPPED, key, "X", ["x"])
 
 

@@ -85,7 +85,7 @@ def test_a_table_with_other_column_names(at: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["Birds", "b"], "found key 'Birds'; expected only a-z"),
         (["dances", "b"], "dances exists already"),
@@ -104,12 +104,12 @@ def test_a_table_with_other_column_names(at: Path) -> None:
         (["birds", "."], ".: contains data/birds, where kalai writes"),
     ],
 )
-def test_an_error_changes_nothing(at: Path, arguments: list[str], said: str) -> None:
+def test_an_error_changes_nothing(at: Path, arguments: list[str], expected: str) -> None:
     lay(at, {"b/wren/1.jpg": b"x"})
     (at / "empty").mkdir()
     result = add(*arguments)
     assert result.exit_code == 1
-    assert said in result.output
+    assert expected in result.output
     assert (at / "params.yaml").read_text(encoding="utf-8") == SHIPPED
     assert not (at / "data").exists()
 

@@ -111,7 +111,7 @@ def test_a_share_above_the_limit_fails(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["nowhere"], "nowhere: folder not found; expected one subfolder per part"),
         (["no/where"], "no/where: folder not found; expected one subfolder per part"),
@@ -132,12 +132,16 @@ def test_a_share_above_the_limit_fails(folder: Path) -> None:
     ],
 )
 def test_an_error_is_one_line(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    expected: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # outside a project
     result = run(*(argument.format(folder) for argument in arguments))
     assert result.exit_code == 1
-    assert says in result.output
+    assert expected in result.output
     lines = [line for line in result.output.splitlines() if line.startswith("error")]
     assert len(lines) == 1
 

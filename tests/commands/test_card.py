@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 import shutil
@@ -20,12 +19,11 @@ import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from pipeline.charts.contact_sheet import CELL, draw_sheet
+from pipeline.charts.contact_sheet import CELL
 from pipeline.commands.card import chosen, main
 from pipeline.commands.card_markdown import Facts, hub_licence, size_category
 from pipeline.dataset.decisions import Decision, append_decisions
 from pipeline.dataset.labels import class_names
-from pipeline.dataset.stored_images import read_images
 from pipeline.dedupe import stage as dedupe
 from pipeline.folder import stage as folder
 from pipeline.images.normalise import content_id
@@ -51,13 +49,13 @@ def birds(project: Project, **more: Any) -> Path:
     rows = []
     for base, label in enumerate(LABELS):
         for number in range(PER_LABEL):
-            place = f"{label}/{number}.png"
-            lay(root / "mine", {place: draw_shape(label, 100 * base + number)})
+            path = f"{label}/{number}.png"
+            lay(root / "mine", {path: draw_shape(label, 100 * base + number)})
             url = "https://photos.example.org/p/1" if number < 4 else None
             licence = (
                 ("by", "https://creativecommons.org/licenses/by/4.0/") if url else (None, None)
             )
-            rows.append((place, label, f"Shape | {label}", f"hand {number}", url, *licence))
+            rows.append((path, label, f"Shape | {label}", f"writer {number}", url, *licence))
     lay(root / "mine", {"copy.png": draw_shape("disc", 5), "both.png": draw_shape("ring", 207)})
     lay(root / "mine", {"page.png": b"<html>"})
     rows += [(name, label, label, None, None, None, None) for name, label in (
@@ -86,7 +84,7 @@ def table(text: str, heading: str, number: int = 0) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def test_a_card_before_anything_was_computed(project: Project) -> None:
+def test_a_card_before_dedupe_and_split(project: Project) -> None:
     root = birds(project)
     assert card().exit_code == 0
     text = text_of(root)
@@ -97,7 +95,7 @@ def test_a_card_before_anything_was_computed(project: Project) -> None:
     assert list(table(text, "Classes")[0]) == ["label", "name", "samples"]
 
 
-def test_a_card_says_what_the_files_hold(project: Project) -> None:
+def test_a_card_holds_what_the_files_hold(project: Project) -> None:
     root = birds(project)
     assert CliRunner().invoke(dedupe.main, ["birds"]).exit_code == 0
     # a person decides that this disc is a ring
@@ -153,9 +151,7 @@ def test_a_card_says_what_the_files_hold(project: Project) -> None:
     assert text_of(root) == text and (root / "data/birds/card.png").read_bytes() == sheet
 
 
-def test_the_hub_reads_a_card_that_is_published(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hub_reads_a_published_card(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     root = birds(project)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(root / "home"))
@@ -169,7 +165,7 @@ def test_the_hub_reads_a_card_that_is_published(
     assert "](card.png)" in page.read_text(encoding="utf-8")
     read = DatasetCard.load(page)
     assert read.data.pretty_name == "Birds"
-    assert read.data.license == "other"  # some are known and some are not
+    assert read.data.license == "other"  # licences differ
     assert read.data.size_categories == ["n<1K"]
     found: Any = datasets.load_dataset(
         str(root / "published"), split="samples", cache_dir=str(root / "cache")
@@ -178,13 +174,13 @@ def test_the_hub_reads_a_card_that_is_published(
     assert isinstance(found[0]["image"], Image.Image)
 
 
-def test_the_sheet_shows_what_is_in_use(project: Project) -> None:
+def test_the_sheet_shows_images_in_use(project: Project) -> None:
     root = birds(project)
     assert card("--pictures", "0").exit_code == 0
     assert not (root / "data/birds/card.png").exists() and "card.png" not in text_of(root)
     assert card("--pictures", "3").exit_code == 0
     sheet = Image.open(root / "data/birds/card.png").copy()
-    # three of each class, two classes in a line
+    # three of each class, two classes in a row
     assert 6 * CELL < sheet.width < 7 * CELL and 2 * CELL < sheet.height < 3 * CELL
     assert "](../card.png)" in text_of(root)
 
@@ -243,12 +239,12 @@ def test_an_unknown_dataset_has_no_card(project: Project) -> None:
         ("CC BY-SA 4.0", None, "cc-by-sa-4.0"),
         ("CC0", None, "cc0-1.0"),
         ("pdm", "https://creativecommons.org/publicdomain/mark/1.0/", "other"),
-        ("by", None, "other"),  # of which version?
+        ("by", None, "other"),  # without a version
         ("ask me", None, "other"),
         (None, "https://example.org/terms", "other"),
     ],
 )
-def test_a_licence_has_the_hub_s_name(name: str | None, url: str | None, known: str) -> None:
+def test_a_licence_has_the_hub_s_identifier(name: str | None, url: str | None, known: str) -> None:
     assert hub_licence(name, url) == known
 
 
@@ -256,27 +252,6 @@ def test_a_licence_has_the_hub_s_name(name: str | None, url: str | None, known: 
     ("count", "word"),
     [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (64_146, "10K<n<100K"), (10**12, "n>1T")],
 )
-def test_a_size_has_the_hub_s_word(count: int, word: str) -> None:
+def test_a_size_has_the_hub_s_category(count: int, word: str) -> None:
     assert size_category(count) == word
     assert yaml.safe_load(f"size: [{word}]") == {"size": [word]}
-
-
-def test_a_sheet_survives_odd_pictures_and_long_names(tmp_path: Path) -> None:
-    wide = io.BytesIO()
-    Image.new("L", (900, 3), 7).save(wide, "PNG")
-    draw_sheet(tmp_path / "s.png", {"x" * 300: [wide.getvalue(), b"<html>"], "": []})
-    sheet = Image.open(tmp_path / "s.png").convert("RGB")
-    assert sheet.width < 10 * CELL
-    assert (211, 211, 211) in {colour for _, colour in sheet.getcolors(1_000_000) or []}
-    draw_sheet(tmp_path / "none.png", {})
-    assert Image.open(tmp_path / "none.png").copy().width > 0
-
-
-def test_only_the_wanted_pictures_are_read(project: Project) -> None:
-    birds(project)
-    assert read_images("birds", []) == {}
-    found = read_images("birds", ["ring/ring/3.png", "disc/copy.png", "no/such"])
-    assert found == {
-        "ring/ring/3.png": draw_shape("ring", 203),
-        "disc/copy.png": draw_shape("disc", 5),
-    }

@@ -12,23 +12,13 @@ from click.testing import CliRunner
 
 from pipeline.commands import credits
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import write_csv
-from pipeline.dataset.paths import samples_path
-from pipeline.dataset.samples import writing_samples
+from pipeline.dataset.split_table import SplitRow, header, write_split
+from tests.tables import sample, write
 
 
-def sample(name: str, label: str = "kathak", **told: Any) -> dict[str, Any]:
-    return {
-        "sample_id": f"{label}/{name}",
-        "content_id": name,
-        "image": {"bytes": b"x", "path": name},
-        "label": label,
-        "label_name": label.title(),
-        "width": 1,
-        "height": 1,
-        "source_url": f"https://host.example/{name}.jpg",
-        **told,
-    }
+def named(name: str, label: str = "kathak", **more: Any) -> dict[str, Any]:
+    url = f"https://host.example/{name}.jpg"
+    return sample(name, label, label_name=label.title(), source_url=url, **more)
 
 
 BY = {
@@ -43,24 +33,19 @@ BY = {
 
 @pytest.fixture
 def written(project: Callable[..., Path]) -> Path:
-    """Make a project with five samples, three of which are in use."""
+    """Give a project with five samples; three of them are in use."""
     folder = project()
     rows = [
-        sample("b", **BY),
-        sample("a"),
-        sample("c", "jagoi", licence="cc0", page_url="javascript:alert(1)"),
-        sample("d"),
-        sample("e", **BY),
+        named("b", **BY),
+        named("a"),
+        named("c", "jagoi", licence="cc0", page_url="javascript:alert(1)"),
+        named("d"),
+        named("e", **BY),
     ]
-    with writing_samples(samples_path("dances")) as writer:
-        for row in rows:
-            writer.add(row)
+    write("dances", rows)
     parts = zip(rows, ["train", "valid", "test", "out", "out"], strict=True)
-    write_csv(
-        folder / "data/dances/split.csv",
-        ("sample_id", "content_id", "label", "part", "group", "reason"),
-        [(row["sample_id"], "", row["label"], part, "", "") for row, part in parts],
-    )
+    split = [SplitRow(row["sample_id"], "", row["label"], part, "", "") for row, part in parts]
+    write_split("dances", header(has_folds=False), [row[:-1] for row in split])
     return folder
 
 
@@ -101,7 +86,7 @@ def test_text_from_the_web_is_escaped() -> None:
     hostile = "a](http://evil) <script>\n# b |`*_ & \\"
     line = credits.credit_line(
         dict.fromkeys(credits.HEADER)
-        | sample("x", creator=hostile, page_url="https://x/>)<script> y", licence="<b>")
+        | named("x", creator=hostile, page_url="https://x/>)<script> y", licence="<b>")
     )
     assert "\n" not in line
     assert "<script" not in line.replace("\\<script", "")

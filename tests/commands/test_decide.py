@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.commands.decide import main
-from pipeline.dataset.decision_steps import active_decisions, steps, undo
 from pipeline.dataset.decisions import (
-    MAX_REASON,
     Decision,
     append_decisions,
-    current_user,
     read_decisions,
-    safe_line,
     verdicts,
 )
 from tests.tables import content, sample, write
@@ -30,7 +24,7 @@ TIME = "2024-05-01T12:00:00.000+00:00"
 
 @pytest.fixture
 def birds(project: Callable[..., Path]) -> Path:
-    """Enter a project with a dataset of three pictures, one under two names."""
+    """Enter a project with a dataset of three images, one with two labels."""
     root = project()
     subprocess.run(["git", "init", "-q"], check=True)
     for key, value in (("name", "Anna"), ("email", "anna@example.org")):
@@ -50,7 +44,7 @@ def imported(text: str | bytes) -> Result:
     return run("--import", "in.csv")
 
 
-def test_an_import_by_either_id_is_read_as_decided_here(birds: Path) -> None:
+def test_an_import_by_either_id_has_the_time_and_the_user(birds: Path) -> None:
     result = imported(
         f"reason,sample_id,content_id,action,label\r\n"
         f'"blurred, and\nsmall",jay/one,,delete,\r\n'
@@ -70,7 +64,7 @@ def test_an_import_by_either_id_is_read_as_decided_here(birds: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("", "in.csv:1: the file is empty"),
         ("sample_id,acton\n", "in.csv:1: unknown column 'acton'; allowed: content_id, sample_id"),
@@ -104,19 +98,19 @@ def test_an_import_by_either_id_is_read_as_decided_here(birds: Path) -> None:
         ("sample_id,action\njay/öne,keep\n".encode("latin-1"), "in.csv: not UTF-8"),
     ],
 )
-def test_a_wrong_line_is_named_and_nothing_is_taken(
-    birds: Path, text: str | bytes, says: str
+def test_an_invalid_line_is_named_and_nothing_is_imported(
+    birds: Path, text: str | bytes, expected: str
 ) -> None:
     assert imported("sample_id,action\nowl/three,keep\n").exit_code == 0
     before = PATH.read_bytes()
     result = imported(text)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: {says}"), result.stderr
+    assert result.stderr.startswith(f"error: {expected}"), result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert PATH.read_bytes() == before
 
 
-def test_what_was_decided_at_once_is_taken_back_at_once(birds: Path) -> None:
+def test_an_import_is_undone_as_one_step(birds: Path) -> None:
     assert run("--undo").stderr == f"error: {PATH}: cannot undo 1 steps; it has 0\n"
     imported("sample_id,action\njay/one,delete\nowl/three,delete\n")
     imported("sample_id,action\njay/one,keep\njay/four,delete\n")
@@ -138,67 +132,19 @@ def test_what_was_decided_at_once_is_taken_back_at_once(birds: Path) -> None:
     assert PATH.read_bytes().startswith(before), "a line is never changed"
 
 
-def test_one_thing_at_a_time(birds: Path) -> None:
+def test_exactly_one_option_is_required(birds: Path) -> None:
     for arguments in ([], ["--list", "--undo"], ["--undo", "0"]):
         assert run(*arguments).exit_code == 2
     unknown = CliRunner().invoke(main, ["emus", "--list"])
-    assert unknown.stderr == ("error: unknown dataset 'emus'; this project has: dances, tamil\n")
+    assert unknown.stderr == "error: unknown dataset 'emus'; this project has: dances, tamil\n"
 
 
-def test_who_decides_is_said_though_git_knows_nobody(
+def test_a_decision_made_during_an_undo_stops_it(
     birds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert current_user() == "Anna <anna@example.org>"
-    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
-        monkeypatch.setenv(name, "/dev/null")
-    subprocess.run(["git", "config", "--remove-section", "user"], check=True)
-    monkeypatch.setenv("LOGNAME", "ben")
-    assert current_user() == "ben"
-    monkeypatch.setenv("PATH", "")
-    assert current_user() == "ben"
-
-
-ACTIONS = st.tuples(st.sampled_from(["keep", "delete", "keeper"]), st.integers(0, 3))
-
-
-def made(groups: Sequence[Sequence[tuple[str, int]]]) -> list[Decision]:
-    """Return decisions in steps, a second apart."""
-    return [
-        Decision(f"2024-05-01T12:00:{second:02}+00:00", f"{number:064x}", action)
-        for second, group in enumerate(groups)
-        for action, number in group
-    ]
-
-
-@given(st.lists(st.lists(ACTIONS, min_size=1, max_size=4), max_size=6), st.data())
-def test_undoing_steps_leaves_what_was_before_them(
-    groups: list[list[tuple[str, int]]], data: st.DataObject
-) -> None:
-    count = data.draw(st.integers(0, len(groups)))
-    decisions = made(groups)
-    done = steps(decisions)
-    assert len(done) == len(groups)
-    assert active_decisions(decisions) == decisions
-    left = len(groups) - count
-    after = [*decisions, *undo(done[left:], TIME, "")]
-    assert active_decisions(after) == made(groups[:left])
-    assert verdicts(after) == verdicts(made(groups[:left]))
-
-
-@given(st.text())
-def test_a_reason_is_one_line_and_no_formula(text: str) -> None:
-    if len(" ".join(text.split())) > MAX_REASON:
-        return
-    said = safe_line(text)
-    assert not said.startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert said.split() == said.split(" ") or not said
-    assert safe_line(said) == said
-
-
-def test_a_file_that_moved_meanwhile_is_said(birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported("sample_id,action\njay/one,delete\n")
 
-    def slow() -> str:  # somebody decides between reading and writing
+    def slow() -> str:  # a decision is added between reading and writing
         append_decisions(PATH, [Decision(TIME, content("three"), "keep")])
         return TIME
 

@@ -1,4 +1,4 @@
-"""The sheets show what dedupe joined: pictures side by side, the doubtful ones first."""
+"""Sheets show pairs of duplicates and possible duplicates, the least similar first."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ def test_every_kind_has_its_sheet(project: Callable[..., Path]) -> None:
     assert [pair[:2] for pair in found["near-duplicate"]] == [("a/0", "a/near")]
     assert [pair[:2] for pair in found["label-conflict"]] == [("a/2", "b/other")]
     assert [set(pair[:2]) for pair in found["mirror"]] == [{"b/3", "b/mirror"}]
-    assert found["review"] == found["crop"] == []
+    assert found["near"] == found["crop"] == []
     result = CliRunner().invoke(main, ["birds"])
     assert result.exit_code == 0, result.output
     folder = Path("data/birds/cache/sheets")
     assert result.output == f"3 sheets in {folder}\n"
     drawn_sheet = Image.open(folder / "near-duplicate-01.png").copy()
-    assert drawn_sheet.height == SIDE + CAPTION + 8, "one line of pairs"
+    assert drawn_sheet.height == SIDE + CAPTION + 8, "one row of pairs"
     left, right = (
         np.asarray(drawn_sheet.crop((x, 0, x + SIDE, 100)).convert("L"), dtype=float)
         for x in (APART // 2, APART // 2 + SIDE + GAP)
     )
-    assert np.abs(left - right).mean() < 8, "the two look alike"
+    assert np.abs(left - right).mean() < 8, "the two images are similar"
     assert np.asarray(drawn_sheet.crop((0, SIDE, SIDE, SIDE + CAPTION))).min() < 100, "names"
     draw_duplicates(Path("all.png"), "birds")
     line = HEADING + SIDE + CAPTION + 8
-    assert Image.open("all.png").copy().size == (drawn_sheet.width, 3 * line), "a line a kind"
+    assert Image.open("all.png").copy().size == (drawn_sheet.width, 3 * line), "one row per kind"
 
 
-def test_nothing_alike_is_said_on_the_sheet(project: Callable[..., Path]) -> None:
+def test_a_sheet_without_pairs_has_one_line_of_text(project: Callable[..., Path]) -> None:
     project(**{"dedupe.birds": {"method": "exact"}})
     write("birds", [picture(f"{n}", drawn(n), "ab"[n % 2]) for n in range(4)])
     assert CliRunner().invoke(dedupe.main, ["birds"]).exit_code == 0
     draw_duplicates(Path("none.png"), "birds")
-    said = np.asarray(Image.open("none.png").convert("L"))
-    assert said.shape[0] == HEADING and said.min() < 100
+    sheet = np.asarray(Image.open("none.png").convert("L"))
+    assert sheet.shape[0] == HEADING and sheet.min() < 100
 
 
-def test_what_is_missing_is_named(project: Callable[..., Path]) -> None:
+def test_a_missing_table_is_named(project: Callable[..., Path]) -> None:
     project()
     result = CliRunner().invoke(main, ["tamil"])
     assert result.exit_code == 1

@@ -195,7 +195,7 @@ def test_the_test_set_is_included_on_request_and_other_params_are_another_run(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (
             ("--folds", "99"),
@@ -204,8 +204,8 @@ def test_the_test_set_is_included_on_request_and_other_params_are_another_run(
         (("--size", "20"), "error: suspects: margin 10 leaves no pixel of size 20"),
     ],
 )
-def test_an_error_is_one_line(project: Project, options: tuple[str, ...], said: str) -> None:
+def test_an_error_is_one_line(project: Project, options: tuple[str, ...], expected: str) -> None:
     make_world(project, margin=10, size=32)
     result = run(*options)
-    assert result.exit_code == 1 and result.stderr.startswith(said), result.output
+    assert result.exit_code == 1 and result.stderr.startswith(expected), result.output
     assert len(result.stderr.splitlines()) == 1
