@@ -128,3 +128,15 @@ def picture(name: str, image: Image.Image, label: str = "a", **more: Any) -> dic
         original_bytes=len(data),
         **more,
     )
+
+
+def with_duplicates() -> list[dict[str, Any]]:
+    """Return 13 rows of two classes: among them an exact copy, a near copy and a label conflict.
+
+    "b/copy" has the bytes of "b/1", "a/near" is a small "a/0", "b/other" is a small "a/2".
+    """
+    rows = [picture(f"{n}", drawn(n), "ab"[n % 2]) for n in range(10)]
+    rows.append(picture("near", drawn(0).resize((160, 120)), "a", quality=75))
+    rows.append(rows[1] | {"sample_id": "b/copy"})
+    rows.append(picture("other", drawn(2).resize((200, 150)), "b"))
+    return rows

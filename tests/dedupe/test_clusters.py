@@ -1,4 +1,4 @@
-"""Who is kept for whom: stars for removal, components for conflicts, people above both."""
+"""Stars decide removal, components decide label conflicts, and people override both."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from pipeline.dataset.contents import Contents, Ints, contents_of
 from pipeline.dataset.decisions import Verdict
-from pipeline.dataset.pairs_table import Pairs, components
+from pipeline.dataset.pairs_table import Pairs
 from pipeline.dedupe.clusters import Marks, mark
 from pipeline.dedupe.hamming import near_pairs
 from tests.tables import content, sample, table
 
 
-def marked(
+def marks_of(
     rows: list[dict[str, Any]],
     near: list[tuple[str, str, int]],
-    said: dict[str, Verdict] | None = None,
+    decided: dict[str, Verdict] | None = None,
 ) -> dict[str, tuple[str, str, str, int]]:
-    """Mark rows; `near` are (name, name, bits). Return what stands by sample id."""
+    """Return (status, reason, keeper, distance) by sample id; `near` are (name, name, bits)."""
     samples = table(rows)
     contents = contents_of(samples)
     place = {content_id: number for number, content_id in enumerate(contents.ids)}
@@ -34,7 +34,7 @@ def marked(
         contents,
         Pairs(a, b, bits.astype(np.int32)),
         6,
-        {content(name): verdict for name, verdict in (said or {}).items()},
+        {content(name): verdict for name, verdict in (decided or {}).items()},
     )
     ids = samples["sample_id"].to_pylist()
     keepers = [ids[keeper] for keeper in marks.keeper]
@@ -51,50 +51,50 @@ def test_the_same_bytes_keep_the_largest_original_then_bytes_rank_and_id() -> No
         sample(4, **same, original_bytes=7, rank=3),  # 30 x 40 as stored
         sample(5, **same, original_bytes=7, rank=3),
     ]
-    found = marked(rows, [])
+    found = marks_of(rows, [])
     assert found["a/4"] == ("keep", "", "a/4", 0)
     for name in "1235":
         assert found[f"a/{name}"] == ("remove", "same-bytes", "a/4", 0)
 
 
-def test_near_ones_go_to_a_keeper_within_reach_never_by_a_chain() -> None:
+def test_a_near_duplicate_has_a_keeper_within_the_bound_not_through_a_chain() -> None:
     sizes = {"w": 90, "x": 80, "y": 70, "z": 60}
     rows = [sample(name, original_width=size, original_height=9) for name, size in sizes.items()]
-    found = marked(rows, [("w", "x", 5), ("x", "y", 5), ("y", "z", 6), ("w", "z", 7)])
+    found = marks_of(rows, [("w", "x", 5), ("x", "y", 5), ("y", "z", 6), ("w", "z", 7)])
     assert found["a/w"] == ("keep", "", "a/w", 0)
     assert found["a/x"] == ("remove", "near-duplicate", "a/w", 5)
-    assert found["a/y"] == ("keep", "", "a/y", 0), "x is gone and takes nobody with it"
+    assert found["a/y"] == ("keep", "", "a/y", 0), "x is removed and removes nothing itself"
     assert found["a/z"] == ("remove", "near-duplicate", "a/y", 6)
 
 
-def test_a_copy_of_a_removed_picture_goes_to_the_same_keeper() -> None:
+def test_a_copy_of_a_removed_image_has_the_same_keeper() -> None:
     rows = [
         sample("big", original_width=99, original_height=99),
         sample("small", rank=1),
         sample("copy", content_id=content("small")),
     ]
-    found = marked(rows, [("big", "small", 3)])
+    found = marks_of(rows, [("big", "small", 3)])
     assert found["a/copy"] == ("remove", "same-bytes", "a/big", 3)
     assert found["a/small"] == ("remove", "near-duplicate", "a/big", 3)
 
 
-def conflict(said: dict[str, Verdict] | None = None) -> dict[str, str]:
-    """Return the statuses of one picture under two labels, its near copy and a bystander."""
+def conflict(decided: dict[str, Verdict] | None = None) -> dict[str, str]:
+    """Return the statuses of one image with two labels, of its near copy and of another image."""
     rows = [
         sample("x", "a", original_width=99, original_height=99),
         sample("y", "b"),
         sample("z", "a"),
         sample("far", "b"),
     ]
-    found = marked(rows, [("x", "y", 2), ("y", "z", 4), ("z", "far", 7)], said)
+    found = marks_of(rows, [("x", "y", 2), ("y", "z", 4), ("z", "far", 7)], decided)
     return {name.split("/")[1]: status for name, (status, *_) in found.items()}
 
 
-def test_a_cluster_under_two_labels_stays_out_whole() -> None:
+def test_a_cluster_with_two_labels_is_a_conflict() -> None:
     assert conflict() == {"x": "conflict", "y": "conflict", "z": "conflict", "far": "keep"}
 
 
-def test_people_resolve_a_conflict() -> None:
+def test_decisions_resolve_a_conflict() -> None:
     relabelled = conflict({"y": Verdict(label="a")})
     assert relabelled == {"x": "keep", "y": "remove", "z": "keep", "far": "keep"}
     deleted = conflict({"y": Verdict(action="delete")})
@@ -107,30 +107,30 @@ def test_people_resolve_a_conflict() -> None:
     assert apart == {"x": "keep", "y": "keep", "z": "keep", "far": "keep"}
 
 
-def test_the_same_bytes_under_two_labels_need_a_label() -> None:
+def test_only_a_label_resolves_the_same_bytes_with_two_labels() -> None:
     rows = [sample("x", "a"), sample("x", "b")]
-    for said in (None, {"x": Verdict(action="keep")}, {"x": Verdict(action="not-duplicate")}):
-        assert {status for status, *_ in marked(rows, [], said).values()} == {"conflict"}
-    found = marked(rows, [], {"x": Verdict(label="b")})
+    for decided in (None, {"x": Verdict(action="keep")}, {"x": Verdict(action="not-duplicate")}):
+        assert {status for status, *_ in marks_of(rows, [], decided).values()} == {"conflict"}
+    found = marks_of(rows, [], {"x": Verdict(label="b")})
     assert sorted(status for status, *_ in found.values()) == ["keep", "remove"]
 
 
-def test_people_keep_what_the_machine_removes() -> None:
+def test_decisions_override_removal() -> None:
     rows = [sample("x", original_width=99, original_height=99), sample("y"), sample("z")]
     near = [("x", "y", 2), ("y", "z", 2)]
-    assert marked(rows, near)["a/y"][0] == "remove"
-    kept = marked(rows, near, {"y": Verdict(action="keep")})
+    assert marks_of(rows, near)["a/y"][0] == "remove"
+    kept = marks_of(rows, near, {"y": Verdict(action="keep")})
     assert [kept[f"a/{name}"][0] for name in "xyz"] == ["keep", "keep", "remove"]
-    chosen = marked(rows, near, {"y": Verdict(action="keeper")})
+    chosen = marks_of(rows, near, {"y": Verdict(action="keeper")})
     assert [chosen[f"a/{name}"][0] for name in "xyz"] == ["remove", "keep", "remove"]
-    deleted = marked(rows, near, {"x": Verdict(action="delete")})
+    deleted = marks_of(rows, near, {"x": Verdict(action="delete")})
     assert deleted["a/x"][:2] == ("remove", "deleted")
     assert deleted["a/y"][0] == "keep"
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int], dict[str, Verdict]]:
-    """Samples, each content's 8-bit hash, and decisions; everything is near to something."""
+    """Draw samples, an 8-bit hash of each content, and decisions; most contents are near others."""
     contents = draw(st.integers(1, 12))
     hashes = draw(st.lists(st.integers(0, 255), min_size=contents, max_size=contents))
     count = draw(st.integers(contents, 25))
@@ -145,13 +145,13 @@ def worlds(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int], dict[str, 
         for number in range(count)
     ]
     actions = st.sampled_from([None, None, "keep", "delete", "keeper", "not-duplicate"])
-    verdicts = st.builds(Verdict, st.sampled_from([None, "a", "b"]), actions)
-    said = draw(st.dictionaries(st.integers(0, contents - 1).map(content), verdicts, max_size=3))
-    return rows, hashes, said
+    verdict = st.builds(Verdict, st.sampled_from([None, "a", "b"]), actions)
+    decided = draw(st.dictionaries(st.integers(0, contents - 1).map(content), verdict, max_size=3))
+    return rows, hashes, decided
 
 
 def mark_world(
-    rows: list[dict[str, Any]], hashes: list[int], said: dict[str, Verdict]
+    rows: list[dict[str, Any]], hashes: list[int], decided: dict[str, Verdict]
 ) -> tuple[Contents, Ints, Marks]:
     samples = table(rows)
     contents = contents_of(samples)
@@ -160,30 +160,30 @@ def mark_world(
     return (
         contents,
         values.astype(np.int64),
-        mark(samples, contents, near_pairs(values, 2), 2, said),
+        mark(samples, contents, near_pairs(values, 2), 2, decided),
     )
 
 
 @given(worlds(), st.randoms(use_true_random=False))
 def test_marks_are_sound_and_the_order_of_rows_does_not_matter(world: Any, random: Any) -> None:
-    rows, hashes, said = world
-    contents, values, marks = mark_world(rows, hashes, said)
+    rows, hashes, decided = world
+    contents, values, marks = mark_world(rows, hashes, decided)
     ids = [row["sample_id"] for row in rows]
     kept = [n for n, status in enumerate(marks.status) if status == "keep"]
     assert len({contents.of[n] for n in kept}) == len(kept), "a content is kept once"
     for n, (status, reason) in enumerate(zip(marks.status, marks.reason, strict=True)):
         assert (status == "keep") == (reason == "")
-        verdict = said.get(contents.ids[contents.of[n]], Verdict())
+        verdict = decided.get(contents.ids[contents.of[n]], Verdict())
         assert (reason == "deleted") == (verdict.action == "delete")
         if status == "keep":
             assert marks.keeper[n] == n
         if status == "remove" and reason != "deleted":
             keeper = marks.keeper[n]
-            assert marks.status[keeper] == "keep", "whoever is removed has a keeper that is in"
+            assert marks.status[keeper] == "keep", "the keeper of a removed sample is kept"
             bits = int(values[contents.of[n]] ^ values[contents.of[keeper]]).bit_count()
             assert bits == marks.distance[n] <= 2
-            assert marks.label[n] == marks.label[keeper] or said, "or a person said so"
-    if not said:
+            assert marks.label[n] == marks.label[keeper] or decided, "or a person has decided"
+    if not decided:
         in_row = [(n, m) for n in kept for m in kept if n < m]
         assert all(
             int(values[contents.of[n]] ^ values[contents.of[m]]).bit_count() > 2 for n, m in in_row
@@ -191,12 +191,7 @@ def test_marks_are_sound_and_the_order_of_rows_does_not_matter(world: Any, rando
 
     shuffled = list(range(len(rows)))
     random.shuffle(shuffled)
-    _, _, again = mark_world([rows[n] for n in shuffled], hashes, said)
+    _, _, again = mark_world([rows[n] for n in shuffled], hashes, decided)
     for place, n in enumerate(shuffled):
         assert (again.status[place], again.reason[place]) == (marks.status[n], marks.reason[n])
         assert ids[shuffled[again.keeper[place]]] == ids[marks.keeper[n]]
-
-
-def test_components_are_numbered_by_their_first_node() -> None:
-    a, b = np.array([4, 1]), np.array([2, 3])
-    assert components(5, a, b).tolist() == [0, 1, 2, 1, 2]

@@ -1,4 +1,4 @@
-"""The pair search is exact: it equals comparing every pair, however the hashes are spread."""
+"""The pair search is exact: it finds what comparing every pair finds, for any distribution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL = np.uint64(2**64 - 1)
 
 
 def brute(hashes: U64, within: int) -> NDArray[np.int64]:
-    """Compare every pair, one row at a time; rows of (a, b, distance)."""
+    """Return rows of (a, b, distance) by comparing every pair."""
     rows = [np.empty((0, 3), np.int64)]
     for a in range(hashes.size):
         distance = np.bitwise_count(hashes[a + 1 :] ^ hashes[a]).astype(np.int64)
@@ -89,7 +89,7 @@ def test_values_must_be_distinct_and_sorted() -> None:
         near_values(np.array([1, 2], dtype=np.uint64), -1)
 
 
-def test_a_crowd_on_one_hash_becomes_stars_in_which_everybody_has_a_partner() -> None:
+def test_many_items_of_two_hashes_become_stars_in_which_each_has_a_partner() -> None:
     hashes = np.repeat(np.array([0, 1], dtype=np.uint64), 100)
     values, inverse = np.unique(hashes, return_inverse=True)
     found = expand(near_values(values, 2), inverse, most=500)
