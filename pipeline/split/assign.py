@@ -1,8 +1,9 @@
 """Assign groups to parts and folds by a draw that depends on their identity, not their order.
 
 The part of a new group depends on the seed and the group's key alone; an earlier group stays where
-it was. So a class's share of a part is met in expectation only. `stratify: exact` meets the share as
-well as whole groups allow; then a new image can move groups near the boundary of two parts.
+it was. So the share of each part is met in expectation only. `stratify: exact` meets the share of
+every class as well as whole groups allow; then a new image can move groups near the boundary of two
+parts.
 """
 
 from __future__ import annotations
@@ -144,9 +145,8 @@ def draw_folds(groups: Groups, labels: Labels, is_in: Bools, params: Split) -> I
                 f"split: class {name} has {found} groups and needs {count}, one for each fold; "
                 "add images or lower split.*.folds"
             )
-    place = np.argsort(np.argsort(_draws(groups, params)))[
-        groups.of
-    ]  # independent of the rows' order
+    # Rows in the order of their groups' draws: the folds do not depend on the order of the samples.
+    place = np.argsort(np.argsort(_draws(groups, params)))[groups.of]
     inside = inside[np.argsort(place[inside], kind="stable")]
     fold = np.full(groups.of.size, -1)
     kfold = StratifiedGroupKFold(count)

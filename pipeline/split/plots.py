@@ -1,4 +1,4 @@
-"""What a split holds, for the eye: classes and groups as bars, pictures of each, duplicates."""
+"""Charts and sheets of a split: sizes of classes and groups, images of each class, duplicates."""
 
 from __future__ import annotations
 
@@ -13,66 +13,72 @@ from pipeline.charts.contact_sheet import APART, CAPTION, CELL, GAP, draw_sheet,
 from pipeline.charts.fonts import both
 from pipeline.charts.pair_sheet import draw_duplicates
 from pipeline.core.files import write_csv
-from pipeline.dataset.columns import CONTENT_ID, SAMPLE_ID
+from pipeline.dataset.columns import CONTENT_ID, LABEL, ROMANISED, SAMPLE_ID
 from pipeline.dataset.labels import class_names
 from pipeline.dataset.paths import plots_folder, sheet_path
 from pipeline.dataset.split_table import OUT, PARTS
 from pipeline.dataset.stored_images import read_images
 
-SHOWN = 256  # classes on the sheet of pictures
-FEW = 16  # classes; up to here 8 pictures of each, then 3
-SHAPE = 1.6  # width by height of the sheet
+SHOWN = 256  # classes on the sheet, at most
+FEW = 16  # classes; up to so many, the sheet shows 8 images of each, else 3
+SHAPE = 1.6  # width of the sheet divided by its height
 
 
 def draw_balance(
     dataset: str, samples: pa.Table, label: Sequence[str], part: Sequence[str], group: Sequence[str]
 ) -> None:
-    """Write what there is to look at: charts to the reports, pictures beside the data.
+    """Write the charts of a split to the reports, and the sheets of images beside the data.
 
-    `label`, `part` ("out" among them) and `group` are of each of the samples.
+    `label`, `part` (one of PARTS, or OUT) and `group` (n,) are those of the n `samples`. Git must
+    not keep the sheets, since the images are other people's.
     """
     names = class_names(samples)
     labels = sorted(set(label))
-    labels_at, parts_at = np.unique(label, return_inverse=True)[1], np.array(part)
+    label_number, part_of = np.unique(label, return_inverse=True)[1], np.array(part)
     counts = {
-        name: np.bincount(labels_at[parts_at == name], minlength=len(labels)).tolist()
+        name: np.bincount(label_number[part_of == name], minlength=len(labels)).tolist()
         for name in (*PARTS, OUT)
     }
-    called = names.of(labels)
+    classes = names.of(labels)
     folder = plots_folder(dataset, "split")
     rows = [
-        (key, known.name, known.romanised or "", *numbers)
-        for key, known, *numbers in zip(labels, called, *counts.values(), strict=True)
+        (each.label, each.name, each.romanised or "", *numbers)
+        for each, *numbers in zip(classes, *counts.values(), strict=True)
     ]
-    write_csv(folder / "classes.csv", ("label", "name", "romanised", *counts), rows)
-    shown = [both(known.label, known.name, known.romanised) for known in called]
+    write_csv(folder / "classes.csv", (LABEL, "name", ROMANISED, *counts), rows)
+    shown = [both(each.label, each.name, each.romanised) for each in classes]
     draw_classes(folder / "classes.png", shown, counts)
     groups = np.array(group, dtype=object)
     sizes = {
-        name: np.unique(groups[parts_at == name].astype(str), return_counts=True)[1]
+        name: np.unique(groups[part_of == name].astype(str), return_counts=True)[1]
         for name in PARTS
     }
     draw_groups(folder / "groups.png", sizes)
     draw_duplicates(sheet_path(dataset, "duplicates"), dataset)
-    is_in = parts_at != OUT
     columns = (label, samples[CONTENT_ID].to_pylist(), samples[SAMPLE_ID].to_pylist())
-    in_use = [row for row, use in zip(zip(*columns, strict=True), is_in, strict=True) if use]
+    in_use = [
+        row for row, name in zip(zip(*columns, strict=True), part, strict=True) if name != OUT
+    ]
     draw_classes_sheet(dataset, in_use, dict(zip(labels, shown, strict=True)))
 
 
 def draw_classes_sheet(
     dataset: str, rows: Sequence[tuple[str, str, str]], names: dict[str, str]
 ) -> None:
-    """Draw a few pictures of each class, of those in use: (label, content id, sample id)."""
+    """Draw a few images of each class on one sheet.
+
+    `rows` are (label, content id, sample id) of the samples to choose from, `names` the captions by
+    label.
+    """
     labels = sorted({row[0] for row in rows})[:SHOWN]
     count = 8 if len(labels) <= FEW else 3
-    ids = pick((row for row in rows if row[0] in set(labels)), count)
-    images = read_images(dataset, [name for some in ids.values() for name in some])
+    picked = pick((row for row in rows if row[0] in set(labels)), count)
+    images = read_images(dataset, [sample for ids in picked.values() for sample in ids])
     wide, tall = count * (CELL + GAP) + APART, CAPTION + CELL + GAP
     beside = max(1, round(math.sqrt(SHAPE * len(labels) * tall / wide)))
     draw_sheet(
         sheet_path(dataset, "classes"),
-        {names[label]: [images[name] for name in some] for label, some in ids.items()},
+        {names[label]: [images[sample] for sample in ids] for label, ids in picked.items()},
         width=beside * count,
         colours=None,
     )
