@@ -26,7 +26,11 @@ def test_an_architecture_is_what_its_entry_says(name: str, channels: int, tmp_pa
     assert entry.stem in body.state_dict() and 0 < entry.split_at < len(body)
     classes = (ClassName("a", "A"), ClassName("b", "B"))
     card = Card(
-        classes, View(64, 1 if channels == 1 else 3), entry.mean[:channels], entry.std[:channels], architecture=name
+        classes,
+        View(64, 1 if channels == 1 else 3),
+        entry.mean[:channels],
+        entry.std[:channels],
+        architecture=name,
     )
     save_model(tmp_path, network, card)
     again, read = load_model(tmp_path)

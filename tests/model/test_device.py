@@ -17,7 +17,9 @@ def test_the_best_device_there_is_is_picked_and_a_missing_one_is_one_line() -> N
     assert pick_device().type == best
     assert pick_device("cpu").type == "cpu"
     for name in (name for name, is_there in there.items() if not is_there):
-        with pytest.raises(PipelineError, match=f"device is {name}, which torch does not find"):
+        with pytest.raises(
+            PipelineError, match=f"device {name} is not available; torch finds here: cpu"
+        ):
             pick_device(name)
 
 
@@ -25,18 +27,18 @@ def test_what_is_asked_for_is_done_and_what_is_auto_is_said() -> None:
     cpu = BASE | {"device": "cpu"}
     plain = choose(Train.model_validate(cpu | {"precision": "fp32", "channels_last": "off"}))
     assert plain.dtype is None and not plain.channels_last
-    on = f"on cpu ({torch.get_num_threads()} threads)"
+    on = f"cpu ({torch.get_num_threads()} threads)"
     assert str(plain) == f"{on}, fp32, channels-first, fused optimizer, not compiled"
     assert [type(context()) for context in choose(Train.model_validate(cpu)).contexts()][-1] is (
         SmallConvs
     )
     off = choose(Train.model_validate(cpu | {"precision": "fp32", "small_maps": "off"}))
-    assert off.contexts() == [] and "products" not in str(off)
+    assert off.contexts() == [] and "small convolutions" not in str(off)
     low = choose(Train.model_validate(cpu | {"precision": "bf16"}))
     assert low.dtype == torch.bfloat16 and "bf16, channels-last" in str(low)
     auto = choose(Train.model_validate(cpu))
     assert (auto.dtype == torch.bfloat16) == has_fast_bf16(torch.device("cpu"))
-    assert auto.channels_last and auto.is_fused and "small maps as products" in str(auto)
+    assert auto.channels_last and auto.is_fused and "fast small convolutions" in str(auto)
     assert not (auto.is_compiled or auto.tries_kernels or torch.backends.cudnn.benchmark)
     # as YAML reads a bare on and off
     turned = choose(Train.model_validate(cpu | {"compile": True, "fused": False}))

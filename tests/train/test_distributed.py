@@ -124,7 +124,7 @@ def test_two_processes_killed_go_on_to_the_same_end(project: Project) -> None:
             child.kill()
             child.communicate()
     first, second = ends(start_two("killed"))
-    assert "going on after epoch 1" in first and "epoch" not in second
+    assert "resuming after epoch 1" in first and "epoch" not in second
     assert history_of("whole") == history_of("killed")
     whole, killed = weights_of("whole"), weights_of("killed")
     assert all(torch.equal(whole[name], killed[name]) for name in whole)

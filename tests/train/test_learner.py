@@ -20,7 +20,7 @@ PARAMS = Train(size=16, batch_size=4, frozen_epochs=1, unfrozen_epochs=1, weight
 
 def test_every_weight_is_in_one_group_and_norms_and_biases_do_not_decay() -> None:
     network = build(3)
-    groups = layer_groups(network)
+    groups = layer_groups(network, split_at=6)
     assert len(groups) == 6
     flat = [id(weight) for group in groups for weight in group]
     assert sorted(flat) == sorted(id(weight) for weight in network.parameters())

@@ -9,7 +9,7 @@ import torch
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Augment
 from pipeline.dataset.labels import ClassName
-from pipeline.model.inputs import Pictures, View
+from pipeline.model.inputs import DecodedImages, View
 from pipeline.model.network import Card
 from pipeline.train.loaders import Batches, memory_limit, resident, seed_of
 
@@ -27,7 +27,7 @@ def batches(
     pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros(
         (1, 1, 8, 8), np.uint8
     )
-    stored = Pictures(pixels, np.ones(count, np.float32))
+    stored = DecodedImages(pixels, np.ones(count, np.float32))
     targets = np.arange(count, dtype=np.int64) % 2
     return Batches(
         stored,
@@ -119,7 +119,7 @@ def test_processes_share_every_batch_of_the_same_order(
 
 
 def test_a_share_of_one_picture_is_refused() -> None:
-    with pytest.raises(PipelineError, match="a batch of 5 gives 3 processes less than two"):
+    with pytest.raises(PipelineError, match="a batch of 5 images is too small for 3 processes"):
         batches(5, 8, Augment(), 0, 3)
     assert values(batches(1, 8, None, 0, 2)) + values(batches(1, 8, None, 1, 2)) == [0]
 
@@ -130,10 +130,10 @@ def test_what_does_not_fit_into_memory_stays_in_its_file(tmp_path: Path) -> None
     shape = (count, 1, 1024, 1024)
     np.lib.format.open_memmap(tmp_path / "huge.npy", "w+", np.uint8, shape)[-1] = 7
     pixels, place = resident(np.load(tmp_path / "huge.npy", mmap_mode="r"), CPU)
-    assert place.startswith("mapped from the cache file: not less than half of ")
+    assert place.startswith("memory-mapped from the cache (at least half of ")
     assert pixels[torch.tensor([count - 1, 0]), 0, 0, 0].tolist() == [7, 0]
     _, place = resident(np.zeros((3, 1, 8, 8), np.uint8), CPU, 2)
-    assert place.startswith("in memory: less than half of ") and place.endswith("2 processes")
+    assert place.startswith("in memory (less than half of ") and place.endswith("2 processes)")
 
 
 def test_a_containers_limit_counts_where_it_is_less_than_the_machines(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,21 @@ from safetensors.torch import save_file
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
+from pipeline.model.architectures import (
+    ARCHITECTURES,
+    RESNET34,
+    Architecture,
+    PublishedWeights,
+)
 from pipeline.train.pretrained import read_weights
 
 Project = Callable[..., Path]
+RESNET = ARCHITECTURES[RESNET34]
+
+
+def at(url: str) -> Architecture:
+    """Return the architecture with its published weights at another URL."""
+    return replace(RESNET, published=PublishedWeights(url, 100_000_000))
 
 
 def published(root: Path) -> str:
@@ -26,17 +39,17 @@ def published(root: Path) -> str:
 
 
 def test_none_is_none() -> None:
-    assert read_weights("none") is None
+    assert read_weights("none", RESNET) is None
 
 
 def test_published_weights_are_fetched_once_and_verified(project: Project) -> None:
     root = project()
     url = published(root)
-    weights = read_weights("imagenet", url)
+    weights = read_weights("imagenet", at(url))
     assert weights is not None and torch.equal(weights.state["conv1.weight"], torch.ones(2))
     assert weights.sha256.startswith(url.rsplit("-", 1)[1].removesuffix(".pth"))
     shutil.rmtree(root / "web")
-    assert read_weights("imagenet", url) is not None  # the network is not needed any more
+    assert read_weights("imagenet", at(url)) is not None  # the network is not needed any more
 
 
 def test_other_bytes_under_the_published_name_are_refused(project: Project) -> None:
@@ -44,39 +57,42 @@ def test_other_bytes_under_the_published_name_are_refused(project: Project) -> N
     url = published(root)
     torch.save({"conv1.weight": torch.zeros(2)}, next((root / "web").iterdir()))
     with pytest.raises(PipelineError, match="sha256"):
-        read_weights("imagenet", url)
+        read_weights("imagenet", at(url))
     assert not list((root / "data" / "weights").glob("*.pth"))
     kept = root / "data" / "weights" / url.rsplit("/", 1)[1]
     kept.write_bytes(b"cut short")
-    with pytest.raises(PipelineError, match="its sha256 does not begin with"):
-        read_weights("imagenet", url)
+    with pytest.raises(PipelineError, match="wrong sha256, expected it to begin with"):
+        read_weights("imagenet", at(url))
 
 
 def test_without_the_file_and_a_network_it_is_one_line_with_the_way_out(project: Project) -> None:
     root = project()
     url = (root / "nowhere" / "resnet34-0123abcd.pth").as_uri()
     with pytest.raises(PipelineError) as error:
-        read_weights("imagenet", url)
+        read_weights("imagenet", at(url))
     said = error.value.message
-    assert "weights are imagenet but cannot be had" in said and "\n" not in said
-    assert "put resnet34-0123abcd.pth into data/weights, or set weights to none" in said
+    assert "download of the ImageNet weights failed" in said and "\n" not in said
+    assert (
+        "put resnet34-0123abcd.pth into data/weights, or set train.<dataset>.weights to none"
+        in said
+    )
 
 
 def test_a_path_is_read_without_unpickling_anything_but_tensors(project: Project) -> None:
     root = project()
     save_file({"conv1.weight": torch.ones(2)}, root / "own.safetensors")
-    assert read_weights("own.safetensors") is not None
+    assert read_weights("own.safetensors", RESNET) is not None
 
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (root.joinpath("sprung").write_text, ("x",))
 
     torch.save({"conv1.weight": Trap()}, root / "trap.pth")
-    with pytest.raises(PipelineError, match=r"trap\.pth: not a file of weights"):
-        read_weights("trap.pth")
+    with pytest.raises(PipelineError, match=r"trap\.pth: not a readable file of weights"):
+        read_weights("trap.pth", RESNET)
     assert not (root / "sprung").exists()
     (root / "text.pth").write_text("not weights")
     torch.save([1, 2], root / "list.pth")
     for name in ("text.pth", "list.pth"):
-        with pytest.raises(PipelineError, match="not a file of weights"):
-            read_weights(name)
+        with pytest.raises(PipelineError, match=r"not a (readable )?file of weights"):
+            read_weights(name, RESNET)
