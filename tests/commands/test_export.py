@@ -89,6 +89,7 @@ def small_network() -> nn.Module:
     ).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tta", [(), fixed_views(Augment(rotate=30, zoom=0.3))])
 def test_test_time_augmentation_is_part_of_the_file(project: Project, tta: Any) -> None:
     project()
