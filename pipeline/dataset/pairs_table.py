@@ -55,7 +55,9 @@ class EdgeKind(NamedTuple):
 
     is_grouped: bool  # both images of a pair stay in one part of the split
     is_searched: Callable[[Dedupe], bool]  # whether these params look for such pairs
-    leak: str  # its name in the leak metrics
+    leak: str  # its name in the metrics of dedupe and of leaks
+    plural: str  # such pairs, in a list of what was not searched
+    counterpart: str  # what the training set has of a held-out image
     question: str  # the heading under which people review the pairs
     caption: str  # what became of the pairs, on sheets and in the report
 
@@ -66,6 +68,8 @@ KINDS: dict[str, EdgeKind] = {
         is_grouped=True,  # up to group_within bits
         is_searched=lambda params: params.method == "phash",
         leak="near_duplicate",
+        plural="near-duplicates",
+        counterpart="a near-duplicate",
         question="Possible near-duplicates",
         caption="possible near-duplicates, both kept",
     ),
@@ -73,6 +77,8 @@ KINDS: dict[str, EdgeKind] = {
         is_grouped=True,
         is_searched=lambda params: params.method == "phash" and params.mirror,
         leak="mirrored",
+        plural="mirror images",
+        counterpart="its mirror image",
         question="Possible mirror images",
         caption="mirror images, both kept in one part",
     ),
@@ -80,6 +86,8 @@ KINDS: dict[str, EdgeKind] = {
         is_grouped=False,  # most of these pairs are chance
         is_searched=lambda params: params.crop,
         leak="crop",
+        plural="crops",
+        counterpart="a crop of it, or an image that it is a crop of",
         question="Possible crops",
         caption="possible crops, both kept",
     ),

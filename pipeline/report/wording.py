@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from pipeline.dataset.pairs_table import KINDS
 from pipeline.dataset.split_table import OUT, TEST, TRAIN, VALID
 
 SETS = {TRAIN: "training set", VALID: "validation set", TEST: "test set", OUT: "left out"}
 LEAKS = {  # keys of the leak audit in split.json -> what the training set has of a held-out image
     "same_bytes": "an identical image",
-    "near_duplicate": "a near-duplicate",
-    "mirrored": "its mirror image",
-    "crop": "a crop of it, or an image that it is a crop of",
+    **{kind.leak: kind.counterpart for kind in KINDS.values()},
     "same_group": "an image of the same group",
     "perhaps": "perhaps a near-duplicate",
 }

@@ -68,9 +68,9 @@ class Audit:
     def shares(self, is_train: Bools, is_held_out: Bools) -> dict[str, float]:
         """Return the share of held-out samples with each kind of leak that was searched."""
         seen = self.seen(is_train, is_held_out)
-        unsearched = [kind.leak for kind in KINDS.values() if not kind.is_searched(self.policy)] + [
-            PERHAPS
-        ] * (self.policy.method == "exact")
+        unsearched = {kind.leak for kind in KINDS.values() if not kind.is_searched(self.policy)}
+        if not KINDS[NEAR].is_searched(self.policy):
+            unsearched.add(PERHAPS)
         count = max(int(is_held_out.sum()), 1)
         return {
             name: round(int(found.sum()) / count, 4)
@@ -102,8 +102,7 @@ def residual_method(policy: Dedupe) -> str:
     """Return what the audit did not search, and what `perhaps` counts."""
     if policy.method == "exact":
         return "same bytes only; near-duplicates were not searched"
-    searched = {"mirror images": policy.mirror, "crops": policy.crop}
-    unseen = [name for name, is_searched in searched.items() if not is_searched]
+    unseen = [kind.plural for kind in KINDS.values() if not kind.is_searched(policy)]
     bits = f"{policy.group_within + 1} to {policy.review_within}"
     return (
         f"perhaps: phash distance of {bits} bits; not searched: "

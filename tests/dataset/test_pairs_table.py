@@ -48,7 +48,7 @@ def test_components_are_numbered_by_their_first_node() -> None:
 
 def test_kinds_describes_every_kind_of_edge_once() -> None:
     assert tuple(KINDS) == Edges._fields
-    for field in ("leak", "question", "caption"):
+    for field in ("leak", "plural", "counterpart", "question", "caption"):
         assert len({getattr(kind, field) for kind in KINDS.values()}) == len(KINDS)
 
 
