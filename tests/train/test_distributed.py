@@ -20,7 +20,7 @@ from torch import nn
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Train
 from pipeline.model.device import Compute
-from pipeline.train.distributed import first_ahead, first_speaks, join, leave, summed
+from pipeline.train.distributed import first_goes_first, join, leave, only_first_prints, summed
 from pipeline.train.stage import train
 from tests.worlds import SHAPES, write_world
 
@@ -46,7 +46,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 WITHOUT_NORMS = """
 from torch import nn
 nn.modules.batchnorm._BatchNorm.train = lambda self, mode=True: nn.Module.train(self, False)
-from pipeline.train import main
+from pipeline.train.stage import main
 main(["two"])
 """
 
@@ -142,7 +142,7 @@ def test_without_accelerate_several_processes_are_one_clear_line(
 def test_one_process_needs_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     alone = Compute(torch.device("cpu"), None, channels_last=False)
     assert join(alone) == alone
-    with first_ahead(alone), first_speaks(alone):
+    with first_goes_first(alone), only_first_prints(alone):
         print("heard", file=sys.stderr)
     leave(alone)
     assert capsys.readouterr().err == "heard\n"

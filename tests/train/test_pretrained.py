@@ -25,7 +25,8 @@ RESNET = ARCHITECTURES[RESNET34]
 
 def at(url: str) -> Architecture:
     """Return the architecture with its published weights at another URL."""
-    return replace(RESNET, published=PublishedWeights(url, 100_000_000))
+    sha256 = url.rsplit("-", 1)[1].removesuffix(".pth")
+    return replace(RESNET, published=PublishedWeights("the weights", url, sha256, 100_000_000))
 
 
 def published(root: Path) -> str:
@@ -47,7 +48,7 @@ def test_published_weights_are_fetched_once_and_verified(project: Project) -> No
     url = published(root)
     weights = read_weights("imagenet", at(url))
     assert weights is not None and torch.equal(weights.state["conv1.weight"], torch.ones(2))
-    assert weights.sha256.startswith(url.rsplit("-", 1)[1].removesuffix(".pth"))
+    assert weights.sha256.startswith(at(url).published.sha256)
     shutil.rmtree(root / "web")
     assert read_weights("imagenet", at(url)) is not None  # the network is not needed any more
 
@@ -71,7 +72,7 @@ def test_without_the_file_and_a_network_it_is_one_line_with_the_way_out(project:
     with pytest.raises(PipelineError) as error:
         read_weights("imagenet", at(url))
     said = error.value.message
-    assert "download of the ImageNet weights failed" in said and "\n" not in said
+    assert "download of the weights failed" in said and "\n" not in said
     assert (
         "put resnet34-0123abcd.pth into data/weights, or set train.<dataset>.weights to none"
         in said

@@ -69,25 +69,25 @@ def test_it_learns_and_leaves_everything_in_its_place(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = project()
-    world = {shape: {"train": 15, "valid": 6} for shape in SHAPES}
+    world = {shape: {"train": 30, "valid": 10} for shape in SHAPES}
     write_world(root, "shapes", world, vary_size=True)
     metrics = run(
         root,
         batch_size=15,
-        unfrozen_epochs=6,
-        lr_find_steps=16,
+        unfrozen_epochs=7,
+        lr_find_steps=20,
         scratch_lr=0.01,
         augment={"flip": 0.5},
     )
     said = capsys.readouterr().err
     assert "on cpu" in said and "no pretrained weights: both stages train all layers" in said
-    assert re.search(r"stage_2 \(all layers\): 360/360 img, [\d.]+ img/s, train_loss", said)
+    assert re.search(r"stage_2 \(all layers\): 840/840 img, [\d.]+ img/s, train_loss", said)
     assert metrics["stage_2"]["balanced_accuracy"] > 0.5  # chance is 0.25
     assert metrics["stage_2"]["train_loss"] < metrics["stage_1"]["train_loss"]
     assert metrics["stage_2"]["lr_suggested"] is not None
     history = history_of(root)
-    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 8)]
-    assert [row["stage"] for row in history] == ["stage_1"] + ["stage_2"] * 6
+    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 9)]
+    assert [row["stage"] for row in history] == ["stage_1"] + ["stage_2"] * 7
     reports = root / "data" / "shapes" / "reports" / "train"
     curve = list(csv.DictReader((reports / "lr_find.csv").read_text().splitlines()))
     rates = [float(row["lr"]) for row in curve if row["stage"] == "stage_2"]
