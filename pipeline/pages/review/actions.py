@@ -30,7 +30,15 @@ ACTIONS = (
         "Relabel as predicted; on the tab “Label conflicts”: use this class for the cluster",
         "Relabelled",
     ),
-    Action("N", "not-duplicate", "Not a duplicate", "The image duplicates nothing", "Separated"),
-    Action("C", "keeper", "Make keeper", "Keep this image of its duplicates", "Made keepers:"),
+    Action(
+        "N",
+        "not-duplicate",
+        "Not a duplicate",
+        "Mark the image as no duplicate of any other",
+        "Separated",
+    ),
+    Action(
+        "C", "keeper", "Make keeper", "Keep this image and none of its duplicates", "Made keepers:"
+    ),
     Action("T", "undo", "Withdraw", "Withdraw the image's last decision", "Withdrawn:"),
 )

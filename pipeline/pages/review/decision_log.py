@@ -1,4 +1,4 @@
-"""decisions.csv as an open page follows it: the verdicts, and those that changed since a version."""
+"""decisions.csv as an open page follows it: the verdicts, and what changed since a version."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ SAMPLE_FACTS = {
 SPLIT_FACTS = {PART: Fact("set"), REASON: Fact("reason left out", True)}
 PREDICTION_FACTS = {
     PREDICTED: Fact("prediction", True),
-    PROBABILITY: Fact("probability of the prediction"),
-    LABEL_PROBABILITY: Fact("probability of the label"),
+    PROBABILITY: Fact("prediction probability"),
+    LABEL_PROBABILITY: Fact("label probability"),
     LOSS: Fact("loss"),
 }
 SITE = "site"  # the host of the page on which an image was found
@@ -115,8 +115,8 @@ def index_of(
         for name in PREDICTION_FACTS:
             columns[name] = column_of(predictions[name].combine_chunks().take(at.combine_chunks()))
     return {
-        "sample_id": ids,
-        "content_id": samples[CONTENT_ID].to_pylist(),
+        SAMPLE_ID: ids,
+        CONTENT_ID: samples[CONTENT_ID].to_pylist(),
         "classes": [asdict(names[label]) for label in sorted(names)],
         "columns": {name: column for name, column in columns.items() if has_values(column)},
         "titles": {name: fact.title for name, fact in FACTS.items()},

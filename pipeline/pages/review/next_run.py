@@ -91,23 +91,14 @@ def changes_between(before: Sequence[SplitRow], after: Sequence[SplitRow]) -> li
         elif row.part != OUT:
             relabelled += row.label != was.label
             moved += row.part != was.part
-    found = [
-        f"{verb_phrase(counts.total(), verb)} ({listed(counts)})"
-        for counts, verb in ((leave, "leave"), (join, "join"))
-        if counts
+    return [
+        *(f"{clause(n, 'leave')} the {PART_NAMES[part]}" for part, n in sorted(leave.items())),
+        *(f"{clause(n, 'join')} the {PART_NAMES[part]}" for part, n in sorted(join.items())),
+        *([f"{clause(relabelled, 'change')} class"] if relabelled else []),
+        *([f"{clause(moved, 'move')} to another set"] if moved else []),
     ]
-    if relabelled:
-        found.append(f"{verb_phrase(relabelled, 'change')} class")
-    if moved:
-        found.append(f"{verb_phrase(moved, 'move')} to another set")
-    return found
 
 
-def verb_phrase(count: int, verb: str) -> str:
+def clause(count: int, verb: str) -> str:
     """Return "1 image leaves" or "2 images leave"."""
     return f"1 image {verb}s" if count == 1 else f"{count:,} images {verb}"
-
-
-def listed(counts: Counter[str]) -> str:
-    """Return the counts by part, in words."""
-    return ", ".join(f"{PART_NAMES[part]} {count}" for part, count in sorted(counts.items()))

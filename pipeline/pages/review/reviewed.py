@@ -1,7 +1,7 @@
 """A dataset as the review page reads it: files into what the page shows.
 
-The page stays open through `dvc repro`: what is made of files is made again if one of them changes.
-A file that does not exist yet makes an empty tab that says which command to run.
+The page stays open through `dvc repro`, so a result is computed again if one of its files changes.
+If a file does not exist yet, its tab is empty and names the command to run.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import nn
 
 from pipeline.commands.classify import model_input, top_classes
-from pipeline.core.files import read_json
 from pipeline.dataset.columns import HEIGHT, WIDTH
 from pipeline.dataset.labels import ClassName
 from pipeline.dataset.paths import model_folder, report_path, samples_path, split_path
 from pipeline.dataset.pen_settings import PenSettings
+from pipeline.dataset.reports import read_report
 from pipeline.dataset.samples import read_samples
 from pipeline.dataset.split_table import TEST, TRAIN, VALID, read_parts
 from pipeline.dataset.stored_images import read_images
@@ -131,8 +131,7 @@ def chosen_samples(dataset: str, count: int = SAMPLES) -> dict[str, list[tuple[s
 
 def measured(dataset: str) -> Measured | None:
     """Return the accuracy on the test set, else on the validation set; None if not evaluated."""
-    path = report_path(dataset, "evaluate")
-    report = read_json(path) if path.exists() else {}
+    report = read_report(report_path(dataset, "evaluate")) or {}
     for part, name in ((TEST, "test set"), (VALID, "validation set")):
         if report.get(part, {}).get("count"):
             return Measured(name, report[part]["count"], report[part]["accuracy"])

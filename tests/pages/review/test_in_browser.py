@@ -74,7 +74,7 @@ def test_every_tab_by_mouse_and_by_key(reader: Client, tabs: Tabs) -> None:
     assert page.locator("[role=tab][aria-selected=true]").get_attribute("data-tab") == "losses"
     assert page.evaluate("document.activeElement.id") == "grid", "keys work at once"
     shows = {
-        "losses": r"predicted \S+, 80% \(labelled .*\) loss \d\.\d\d · (validation|test) set",
+        "losses": r"predicted \S+, 80% \(labelled .*\) loss \d\.\d\d · (validation|test)",
         "conflicts": r"2 · same bytes as 1",
         "duplicates": r"2 · \d bits? from 1",
         "suspects": r"predicted .*, 80% \(labelled .*, 10%\)",
@@ -176,6 +176,7 @@ def test_an_empty_dataset_names_the_commands(tabs: Tabs, project: Callable[..., 
     project()
     with served(make_page(["dances", "tamil"], WHO)) as url:
         page = tabs.open(url, **WINDOW)
+        page.locator("[role=tab][aria-selected=true]").wait_for()  # the script is ready
         for key, command in (
             ("losses", "dvc repro evaluate@dances"),
             ("suspects", "kalai suspects dances"),

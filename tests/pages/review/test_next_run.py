@@ -39,9 +39,11 @@ def test_decisions_change_the_next_run(client: Client) -> None:
     client.decide(*(decision(by_part[part], "delete") for part in ("train", "valid", "test")))
     next_run = client.get("/next")
     assert next_run["stages"] == list(STAGES)
-    assert next_run["changes"][0] == (
-        "3 images leave (test set 1, training set 1, validation set 1)"
-    )
+    assert next_run["changes"][:3] == [
+        "1 image leaves the test set",
+        "1 image leaves the training set",
+        "1 image leaves the validation set",
+    ]
     assert next_run["touching"] == {"train": 1, "valid": 1, "test": 1}
 
     assert CliRunner().invoke(split.main, [NAME]).exit_code == 0
@@ -53,7 +55,7 @@ def test_decisions_change_the_next_run(client: Client) -> None:
     write_lock()
     assert client.get("/next")["stages"] == []
     client.decide(decision(by_part["train"], "keep"))
-    assert client.get("/next")["changes"][0] == "1 image joins (training set 1)"
+    assert client.get("/next")["changes"][0] == "1 image joins the training set"
     client.post("/undo", {"version": client.get("/state")["version"]})
     assert client.get("/next")["summary"] == "split with the same result, so no training"
 
@@ -85,7 +87,7 @@ def test_changes_are_counted_by_kind() -> None:
     before = [row("a", "x", "train"), row("b", "x", "train"), row("c", "x", "out")]
     after = [row("a", "y", "valid"), row("b", "y", "train"), row("c", "x", "test")]
     assert changes_between(before, [*after, row("new", "x", "test")]) == [
-        "2 images join (test set 2)",
+        "2 images join the test set",
         "2 images change class",
         "1 image moves to another set",
     ]

@@ -69,7 +69,7 @@ def test_each_tab_shows_its_images(reader: Client) -> None:
         name = LABELS[of["predicted"]]
         is_correct = of["predicted"] == of["label"]
         judged = "70% (correct)" if is_correct else f"80% (labelled {LABELS[of['label']]})"
-        part = {"valid": "validation set", "test": "test set"}[of["part"]]
+        part = {"valid": "validation", "test": "test"}[of["part"]]
         assert notes == [f"predicted {name}, {judged}", f"loss {of['loss']:.2f} · {part}"]
 
     (conflict,) = tabs["conflicts"]["sections"]

@@ -35,12 +35,11 @@ function listed(pairs) {
 }
 
 function ofSample(sample, samples, row) {
-  const name = samples.className(sample.label);
   const size = `${sample.width} × ${sample.height}`;
   const original = sample.original_width
     ? `${sample.original_width} × ${sample.original_height}` : size;
   return [
-    ["Class", name === sample.label ? name : `${name} (${sample.label})`],
+    ["Class", samples.nameAndLabel(sample.label)],
     ["Set", samples.partOf(row)],
     ["Page", link(sample.page_url) ?? sample.page_url],
     ["Image", link(sample.source_url) ?? sample.source_url],
@@ -66,7 +65,7 @@ function ofPrediction(facts, samples, row) {
   return [
     ["Predicted", probability === null ? names[0] : `${names[0]} (${percent(probability)})`],
     ["Next guesses", names.slice(1).join(", ")],
-    ["Probability of the label", percent(samples.value("label_probability", row) ?? 0)],
+    ["Label probability", percent(samples.value("label_probability", row) ?? 0)],
     ["Loss", facts.predicted.loss.toFixed(3)],
   ];
 }

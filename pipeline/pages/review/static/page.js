@@ -125,10 +125,8 @@ function fillKinds() {
 }
 
 function fillFilters() {
-  options($("of-class"), [["", "all"], ...[...samples.classes.keys()].map((label) => {
-    const name = samples.className(label);
-    return [label, name === label ? label : `${name} (${label})`];
-  })]);
+  options($("of-class"), [["", "all"], ...[...samples.classes.keys()]
+    .map((label) => [label, samples.nameAndLabel(label)])]);
   options($("of-part"), [["", "all"],
     ...samples.names("part").map((part) => [part, samples.partName(part)])]);
   options($("order"), [["", "default"], ...samples.sortable()]);

@@ -49,12 +49,10 @@ export class Picker {
     const ranked = labels.map((label, place) => [typed ? rank(label) : 1, place, label])
       .filter(([found]) => found < 3).sort((a, b) => a[0] - b[0] || a[1] - b[1]).slice(0, MAX_SHOWN);
     this.list.replaceChildren(...ranked.map(([, , label], place) => {
-      const known = this.samples.classes.get(label);
       return make("div", { role: "option", id: `choice-${place}`, "data-label": label },
-        make("span", { class: "choice" }, this.samples.className(label)),
-        known.name === label ? null : make("span", { class: "quiet" }, ` ${label}`),
+        make("span", { class: "choice" }, this.samples.nameAndLabel(label)),
         this.suggested.includes(label)
-          ? make("span", { class: "quiet" }, " (predicted)") : null);
+          ? make("span", { class: "quiet" }, " · predicted") : null);
     }));
     if (!ranked.length) {
       this.list.append(make("div", { role: "option", "aria-disabled": "true", class: "quiet" },

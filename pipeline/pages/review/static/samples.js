@@ -47,6 +47,12 @@ export class Samples {
     return known.romanised ? `${known.name} ${known.romanised}` : known.name;
   }
 
+  /** Return a class's name, with its label unless that is the same word. */
+  nameAndLabel(label) {
+    const name = this.className(label);
+    return name.toLowerCase() === label.toLowerCase() ? name : `${name} (${label})`;
+  }
+
   partName(part) { return this.partNames[part] ?? part; }
 
   /** Return the part of the split that a row is in, or why it is left out; null if unknown. */

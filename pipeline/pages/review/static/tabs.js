@@ -82,11 +82,12 @@ const reversed = (section) => ({ ...section, items: [...section.items].reverse()
 export function captions(tab, item, samples, column) {
   if (item.file) {
     const { label, sample_id: id } = item.file;
-    return [label || id || "no class", ...item.notes];
+    return [label ? samples.className(label) : id || "no class", ...item.notes];
   }
   const name = samples.className(samples.label(item.row));
   if (item.number) {
-    return [name, `${item.number} · ${item.notes[0] ?? samples.partOf(item.row) ?? ""}`];
+    const part = samples.value("part", item.row);
+    return [name, `${item.number} · ${item.notes[0] ?? samples.partName(part ?? "")}`];
   }
   if (item.notes.length) return [name, ...item.notes];
   const isOfColumn = column && column !== "label" && column !== "part";

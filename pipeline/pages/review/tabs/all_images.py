@@ -20,7 +20,7 @@ def sections(data: ReviewData) -> list[Section]:
 
 TAB = Tab(
     key="all",
-    title="All images",
+    title="All",
     sections=sections,
     needs=(samples_path,),
     command="dvc repro",

@@ -69,7 +69,7 @@ def both_kept(kind: str, title: str, similarities: Similarities, kept: set[int])
     }
     sections = []
     for rows in groups_of(own):
-        notes, farthest = compared(rows, own, "1")
+        notes, farthest = compared(rows, own)
         sections.append((-farthest, Section(f"{len(rows)} similar", rows, notes, title)))
     return [section for _, section in sorted(sections, key=lambda pair: pair[0])]
 
@@ -82,6 +82,6 @@ TAB = Tab(
     command="dvc repro dedupe@{dataset}",
     empty="No duplicates.",
     hint="“Removed”: one image of each cluster is kept. “Possible”: all are kept until somebody "
-    "decides. The least similar come first.",
+    "decides. Least similar first. “3 bits from 1”: the hashes differ in 3 of 64 bits.",
     layout="clusters",
 )

@@ -1,4 +1,4 @@
-"""Rejected: what is in no part of the split, and why."""
+"""Rejected: images and files that are in no part of the split, and why."""
 
 from __future__ import annotations
 

@@ -32,14 +32,13 @@ def described(distance: int, kind: str, number: int) -> str:
     return f"mirrored, {bits}" if kind == MIRROR else bits
 
 
-def compared(
-    rows: Sequence[int], similarities: Similarities, first: str = ""
-) -> tuple[list[list[str]], int]:
+def compared(rows: Sequence[int], similarities: Similarities) -> tuple[list[list[str]], int]:
     """Return a note for each image of a cluster, and the largest distance in them.
 
-    Each image is compared with the most similar one before it; the first gets the note `first`.
+    Each image is compared with the most similar one before it, so the first has no note.
     """
-    notes, farthest = [[first] if first else []], 0
+    notes: list[list[str]] = [[]]
+    farthest = 0
     for place, row in enumerate(rows[1:], 1):
         before = [
             (*found, number)

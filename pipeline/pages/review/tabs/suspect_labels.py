@@ -46,7 +46,7 @@ TAB = Tab(
     needs=(suspects_path,),
     command="kalai suspects {dataset}",
     empty="No suspicious labels.",
-    hint="Labels that models not trained on the image confidently dispute, the most suspicious "
-    "first.",
-    note_lines=(2, 1),
+    hint="Labels that a model confidently disputes, although it was not trained on the image. The "
+    "most suspicious come first.",
+    note_lines=(3, 1),
 )

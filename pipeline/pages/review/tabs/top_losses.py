@@ -25,7 +25,7 @@ def sections(data: ReviewData) -> list[Section]:
             found.notes.append(
                 [
                     prediction(label, predicted, probability, names),
-                    f"loss {loss:.2f} · {PART_NAMES.get(part, part)}",
+                    f"loss {loss:.2f} · {PART_NAMES[part].removesuffix(' set')}",
                 ]
             )
     return [found]
@@ -46,5 +46,5 @@ TAB = Tab(
     empty="No predictions.",
     hint="Validation and test images with the highest loss first. The model was not trained on "
     "them. Delete what is wrong, not what is difficult.",
-    note_lines=(2, 1),
+    note_lines=(3, 1),
 )
