@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.charts.figure import BLUE, GREY, PART_COLOURS, PLAIN, SMALL, WIDE, drawing
-from pipeline.model.metrics import Ints, wilson
+from pipeline.model.metrics import Ints, balanced_accuracy, per_class, wilson
 
 ROWS = 40  # horizontal bars in one panel, at most
 GROUPS = 160  # vertical bars, at most
@@ -55,7 +55,7 @@ def draw_per_class(path: Path, matrix: Ints, names: Sequence[str], title: str) -
     held = np.flatnonzero(counts)
     order = held[np.argsort(right[held] / counts[held], kind="stable")]
     with drawing(path, _size(order.size), names) as figure:
-        mean = float(np.mean(right[held] / counts[held])) if held.size else 0.0
+        mean = balanced_accuracy(per_class(matrix)) if held.size else 0.0
         panels = _panels(figure, order.size)
         for axes, part in panels:
             places = order[part]

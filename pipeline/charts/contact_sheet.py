@@ -42,17 +42,17 @@ def draw_sheet(
     Small classes share a row of `width` images. `colours` limits the palette, for a small file;
     None keeps all colours.
     """
-    widest = max((len(pictures) for pictures in classes.values()), default=1)
+    widest = max((len(images) for images in classes.values()), default=1)
     beside = max(1, min(width // max(widest, 1), len(classes)))  # classes in a row
     step_x, step_y = widest * (CELL + GAP) - GAP + APART, CAPTION + CELL + GAP
     lines = -(-len(classes) // beside)
     size = (beside * step_x - APART + 2 * GAP, lines * step_y + GAP)
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
-    for number, (text, pictures) in enumerate(classes.items()):
+    for number, (text, images) in enumerate(classes.items()):
         x, y = GAP + number % beside * step_x, GAP + number // beside * step_y
         write(pen, (x, y), text, step_x - APART)
-        for place, data in enumerate(pictures):
+        for place, data in enumerate(images):
             sheet.paste(thumbnail(data, CELL), (x + place * (CELL + GAP), y + CAPTION))
     save(sheet, path, colours)
 

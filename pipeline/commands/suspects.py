@@ -135,7 +135,7 @@ def write_logits(dataset: str, parts: dict[str, Part], params: Train, path: Path
     task = read_task(dataset, params, parts, cache="fold-")
     left = path.with_name(checkpoint_path(dataset).name)
     fit(task, plans(params, task.is_pretrained), compute, left, lambda _: None)
-    logits = predict_logits(task.network, task.pictures["valid"].pixels, task.card, compute.device)
+    logits = predict_logits(task.network, task.images["valid"].pixels, task.card, compute.device)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, logits)
     left.unlink(missing_ok=True)

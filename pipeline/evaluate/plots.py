@@ -67,7 +67,7 @@ def draw_confusion(path: Path, matrix: Ints, names: Sequence[str], title: str) -
 
 
 def _show(axes: Axes, matrix: Ints, totals: Ints, names: Sequence[str], size: float) -> None:
-    """Draw counts as shares of the rows' totals, with names on the axes and numbers in the cells."""
+    """Draw counts as shares of the rows' totals, with names on the axes and counts in the cells."""
     shares = matrix / np.maximum(totals, 1)[:, None]
     # The square root makes rare confusions visible beside a strong diagonal.
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)

@@ -35,7 +35,7 @@ from pipeline.evaluate.results import (
 )
 from pipeline.model.device import pick_device
 from pipeline.model.inputs import decoded_images
-from pipeline.model.metrics import losses, softmax, summary
+from pipeline.model.metrics import calibration_error, losses, softmax, summary
 from pipeline.model.network import Card, load_model, predict_logits
 
 EVALUATED = (VALID, TEST)
@@ -89,7 +89,7 @@ def metrics(evaluated: Sequence[Evaluated], card: Card) -> dict[str, Any]:
     for part in evaluated:
         found[part.name] = summary(part.probabilities, part.actual)
         if len(part.actual):
-            before = summary(part.as_trained, part.actual)["calibration_error"]
+            before = calibration_error(part.as_trained, part.actual)
             found[part.name]["calibration_error_as_trained"] = before
         shares = [right / count for _, count, right in by_group(part)]
         if shares:

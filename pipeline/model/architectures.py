@@ -19,9 +19,11 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Pretrained weights to download; the file name ends with the first digits of its sha256."""
+    """Pretrained weights to download."""
 
+    name: str
     url: str
+    sha256: str  # whole, or its first digits if no more are published
     max_bytes: int
 
 
@@ -39,7 +41,9 @@ class Architecture:
     stem: str  # name of the first convolution's weights in the body's state
     body_weights: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # published names to ours
     published: PublishedWeights
-    mean: tuple[float, ...] = IMAGENET[0]  # what the published weights expect
+    # what the published weights expect of their inputs
+    size: int = 224  # side in pixels
+    mean: tuple[float, ...] = IMAGENET[0]
     std: tuple[float, ...] = IMAGENET[1]
 
 
@@ -72,9 +76,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         split_at=6,
         stem="0.weight",
         body_weights=_resnet_weights,
-        # torchvision's ResNet34_Weights.IMAGENET1K_V1, 87 MB
         published=PublishedWeights(
-            "https://download.pytorch.org/models/resnet34-b627a593.pth", 100_000_000
+            name="torchvision's ResNet34_Weights.IMAGENET1K_V1",
+            url="https://download.pytorch.org/models/resnet34-b627a593.pth",
+            sha256="b627a593",
+            max_bytes=100_000_000,  # it has 87 MB
         ),
     ),
 }

@@ -161,7 +161,8 @@ def balanced_accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
 
     It is also called macro-averaged recall; scikit-learn has it as `balanced_accuracy_score`.
     """
-    return float(sum(row["accuracy"] for row in rows) / len(rows))
+    recalls = [row["accuracy"] for row in rows if row["count"]]
+    return float(sum(recalls) / len(recalls))
 
 
 def _top_3(scores: Scores) -> float:

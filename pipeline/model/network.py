@@ -107,9 +107,8 @@ class Card:
     # views of test-time augmentation, a 2 x 3 affine matrix each; (): the image as it is
     tta: tuple[tuple[float, ...], ...] = ()
     temperature: float = 1.0  # divides the logits; fitted on the validation set
-    drawing: PenSettings | None = (
-        None  # how pen files are drawn for this model; None: it reads no pen files
-    )
+    # how pen files are drawn for this model; None: it reads no pen files
+    drawing: PenSettings | None = None
     made: dict[str, Any] = field(default_factory=dict)  # data, versions, seed, metrics
     architecture: str = RESNET34
 
@@ -205,9 +204,8 @@ def views(batch: Tensor, tta: tuple[tuple[float, ...], ...], view: View) -> Iter
     for matrix in tta:
         theta = torch.tensor(matrix, device=batch.device).view(1, 2, 3)
         grid = nn.functional.affine_grid(theta, [1, *view.shape], align_corners=False)
-        grid = grid.expand(
-            batch.shape[0], -1, -1, -1
-        )  # not len(): an export would fix the batch size
+        count = batch.shape[0]  # not len(): an export would fix the batch size
+        grid = grid.expand(count, -1, -1, -1)
         yield nn.functional.grid_sample(
             batch.float(),
             grid,

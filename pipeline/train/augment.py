@@ -18,9 +18,7 @@ from pipeline.core.params import Augment
 from pipeline.model.inputs import View
 from pipeline.model.network import padding_mode
 
-ELASTIC_KNOTS = (
-    4  # along a side: bends of about a stroke's length; finer noise only roughens strokes
-)
+ELASTIC_KNOTS = 4  # along a side: bends as long as a stroke; finer ones only roughen strokes
 CROP_RATIOS = (3 / 4, 4 / 3)  # width / height of random crops, as is usual for ImageNet
 
 

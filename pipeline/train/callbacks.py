@@ -179,8 +179,7 @@ class History(Callback):
         if total:
             row["valid_loss"] = validated / total
             row["accuracy"] = right / total
-            recalls = per_class(matrix.numpy())
-            row["balanced_accuracy"] = balanced_accuracy([row for row in recalls if row["count"]])
+            row["balanced_accuracy"] = balanced_accuracy(per_class(matrix.numpy()))
         self.write(row)
 
 

@@ -18,9 +18,7 @@ class State:
     purpose: str  # hash of params, samples and versions; another training never resumes from it
     stage: int = 0
     epoch: int = 0  # completed in this stage
-    rates: dict[int, Any] = field(
-        default_factory=dict
-    )  # learning rate of each stage that has started
+    rates: dict[int, Any] = field(default_factory=dict)  # of the stages that have started
     suggested: dict[int, float | None] = field(default_factory=dict)  # by the learning rate finder
     history: list[list[Any]] = field(default_factory=list)
     finder: list[list[Any]] = field(default_factory=list)

@@ -41,7 +41,7 @@ def join(compute: Compute) -> Compute:
 
 
 @contextmanager
-def first_ahead(compute: Compute) -> Iterator[None]:
+def first_goes_first(compute: Compute) -> Iterator[None]:
     """Run the block in the first process first; the others find what it downloads and decodes."""
     if compute.ranks == 1:
         yield
@@ -53,7 +53,7 @@ def first_ahead(compute: Compute) -> Iterator[None]:
 
 
 @contextmanager
-def first_speaks(compute: Compute) -> Iterator[None]:
+def only_first_prints(compute: Compute) -> Iterator[None]:
     """Silence the output of all processes but the first; errors are still raised."""
     if not compute.rank:
         yield

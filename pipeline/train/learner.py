@@ -16,7 +16,7 @@ from fastai.optimizer import OptimWrapper
 from torch import nn
 
 from pipeline.core.params import Train
-from pipeline.model.architectures import RESNET34, architecture_of
+from pipeline.model.architectures import architecture_of
 from pipeline.model.device import Compute
 from pipeline.model.network import body_and_head
 from pipeline.train.callbacks import Forward
@@ -71,6 +71,7 @@ def make_learner(
         is_cuda = compute.device.type == "cuda"
         # Forward sets the precision; otherwise accelerate takes it from the launcher's settings
         cbs.append(Lockstep(sync_bn=is_cuda, cpu=not is_cuda, mixed_precision="no"))
+    split_at = architecture_of(loaders[0].card.architecture).split_at
     network.to(compute.device)
     if compute.channels_last:
         network.to(memory_format=torch.channels_last)
@@ -81,7 +82,7 @@ def make_learner(
         network,
         loss_func=CrossEntropyLossFlat(label_smoothing=params.label_smoothing),
         opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, fused=compute.is_fused),
-        splitter=partial(layer_groups, split_at=architecture_of(RESNET34).split_at),
+        splitter=partial(layer_groups, split_at=split_at),
         cbs=cbs,
         path=folder,
         model_dir=".",

@@ -49,12 +49,11 @@ def published_file(weights: PublishedWeights) -> Path:
     Raises PipelineError if the download fails, or if the file's sha256 is wrong.
     """
     path = weights_folder() / weights.url.rsplit("/", 1)[1]
-    published = path.stem.rsplit("-", 1)[1]
 
     def check(file: Path) -> None:
-        if not sha256_of(file).startswith(published):
+        if not sha256_of(file).startswith(weights.sha256):
             raise PipelineError(
-                f"{file}: wrong sha256, expected it to begin with {published}; delete the file"
+                f"{file}: wrong sha256, expected it to begin with {weights.sha256}; delete the file"
             )
 
     if path.exists():
@@ -64,7 +63,7 @@ def published_file(weights: PublishedWeights) -> Path:
         download(weights.url, [], path, sha256=None, max_bytes=weights.max_bytes, check=check)
     except PipelineError as error:
         raise PipelineError(
-            f"download of the ImageNet weights failed: {error.message}; put {path.name} into "
+            f"download of {weights.name} failed: {error.message}; put {path.name} into "
             f"{path.parent}, or set train.<dataset>.weights to none"
         ) from error
     return path

@@ -24,9 +24,9 @@ def provenance(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
         "dataset": task.dataset,
         "data": {
             name: {"samples": len(task.parts[name]), "sha256": fingerprint(task.parts[name])}
-            for name in task.pictures
+            for name in task.images
         },
-        "weights_sha256": task.began_with,
+        "weights_sha256": task.weights_sha256,
         "kalai": pipeline.__version__,
         "commit": commit(),
         "python": platform.python_version(),

@@ -20,7 +20,7 @@ from pipeline.model.device import Compute, choose
 from pipeline.model.metrics import fit_temperature
 from pipeline.model.network import Card, predict_logits, save_model
 from pipeline.train.checkpoint import State
-from pipeline.train.distributed import first_ahead, first_speaks, join, leave
+from pipeline.train.distributed import first_goes_first, join, leave, only_first_prints
 from pipeline.train.fastai_export import export
 from pipeline.train.loop import LAYERS, Plan, fit, plans
 from pipeline.train.plots import draw_finder, draw_history
@@ -57,27 +57,27 @@ def main(dataset: str) -> None:
 def train(dataset: str, params: Train) -> None:
     """Train the model of a dataset; write it, its history and its metrics."""
     compute = join(choose(params))
-    left = checkpoint_path(dataset)
-    with first_speaks(compute):
-        with first_ahead(compute):
+    checkpoint = checkpoint_path(dataset)
+    with only_first_prints(compute):
+        with first_goes_first(compute):
             task = read_task(dataset, params)
         stages = plans(params, task.is_pretrained)
         for line in introduction(task, compute, stages):
             print(line, file=sys.stderr, flush=True)
-        learner, state = fit(task, stages, compute, left, partial(write_curves, dataset))
+        learner, state = fit(task, stages, compute, checkpoint, partial(write_curves, dataset))
     leave(compute)
     if compute.rank:
         return
-    valid = task.pictures["valid"].pixels
-    at_once = learner.dls.valid.bs  # this batch size has fitted
-    logits = predict_logits(task.network, valid, task.card, compute.device, at_once)
+    valid = task.images["valid"].pixels
+    fitting = learner.dls.valid.bs  # a batch of this size has fitted into memory
+    logits = predict_logits(task.network, valid, task.card, compute.device, fitting)
     temperature = fit_temperature(logits, task.targets["valid"])
     metrics = measured(task, stages, state, temperature)
     card = replace(task.card, temperature=temperature, made=provenance(task, metrics))
     write_model(dataset, learner, task.network, card)
     draw_curves(dataset, stages, state)
     write_json(report_path(dataset, "train"), metrics)
-    left.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
 
 
 def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:

@@ -36,16 +36,16 @@ class Task:
     params: Train
     parts: dict[str, Part]
     labels: list[str]
-    pictures: dict[str, DecodedImages]  # decoded images of train and valid
+    images: dict[str, DecodedImages]  # of train and valid
     targets: dict[str, NDArray[np.int64]]
     network: nn.Sequential
     card: Card
-    began_with: str | None  # sha256 of the pretrained weights; None: from scratch
+    weights_sha256: str | None  # of the file of pretrained weights; None: from scratch
 
     @property
     def is_pretrained(self) -> bool:
         """Whether the body has pretrained weights."""
-        return self.began_with is not None
+        return self.weights_sha256 is not None
 
 
 def read_task(
@@ -63,17 +63,17 @@ def read_task(
     weights = read_weights(params.weights, architecture)
     view = view_of(params)
     whole = round(KEPT_WHOLE * params.size)
-    pictures = {
+    images = {
         "train": decoded_images(dataset, f"{cache}train", parts["train"].sample_ids, view, whole),
         "valid": decoded_images(dataset, f"{cache}valid", parts["valid"].sample_ids, view),
     }
-    mean, std = statistics(pictures["train"].pixels)
-    if weights is not None:
-        mean, std = architecture.mean, architecture.std
+    mean, std = architecture.mean, architecture.std
+    if weights is None:
+        mean, std = statistics(images["train"].pixels)
     if params.channels < len(mean):  # a stem that sums the colours has one scale
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     torch.manual_seed(params.seed)
-    network = build(len(labels), params.channels, params.dropout)
+    network = build(len(labels), params.channels, params.dropout, architecture.name)
     if weights is not None:
         load_body(network, weights.state, params.weights, architecture)
     return Task(
@@ -81,8 +81,8 @@ def read_task(
         params,
         parts,
         labels,
-        pictures,
-        {name: label_indices(parts[name].labels, labels) for name in pictures},
+        images,
+        {name: label_indices(parts[name].labels, labels) for name in images},
         network,
         Card(
             class_names(read_samples(dataset, NAME_COLUMNS)).of(labels),
@@ -91,6 +91,7 @@ def read_task(
             std,
             tta=fixed_views(params.augment) if params.tta else (),
             drawing=read_pen_settings(dataset),
+            architecture=architecture.name,
         ),
         None if weights is None else weights.sha256,
     )
@@ -102,7 +103,7 @@ def batches(task: Task, part: str, compute: Compute, augmenting: Augment | None 
     Validation needs no gradients, so its batches are twice as large.
     """
     size = task.params.batch_size if augmenting else 2 * task.params.batch_size
-    stored, targets = task.pictures[part], task.targets[part]
+    stored, targets = task.images[part], task.targets[part]
     return Batches(
         stored,
         targets,
