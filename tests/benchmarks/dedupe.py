@@ -1,18 +1,19 @@
-"""How fast kalai finds duplicates, beside imagededup and a naive loop over imagehash.
+"""Measure how fast kalai finds duplicates, compared with imagededup and a loop over imagehash.
 
-    python tests/benchmarks/dedupe.py                            kalai and the naive loop
-    python tests/benchmarks/dedupe.py --imagededup /tmp/idd      imagededup beside them
-    python tests/benchmarks/dedupe.py --check ...                the same, failing below the goals
-    python tests/benchmarks/dedupe.py --ten-million              also 1e7 hashes: minutes
+    python tests/benchmarks/dedupe.py                            kalai and the loop
+    python tests/benchmarks/dedupe.py --imagededup ~/idd         imagededup, too
+    python tests/benchmarks/dedupe.py --check ...                fail if a goal is missed
+    python tests/benchmarks/dedupe.py --ten-million              1e7 hashes, too; takes minutes
 
-imagededup is no dependency; put it aside, where it finds this environment's torch:
+imagededup is no dependency. Install it into a folder of its own, where it uses the torch of this
+environment:
 
-    pip install --no-deps --target /tmp/idd imagededup
+    pip install --no-deps --target ~/idd imagededup
 
-All get the same files and two workers, each run in a fresh process whose imports are not counted,
-in turns; the fastest of the rounds counts, since other work on the machine only ever adds. With
-`--folder` it runs on pictures of yours; else on the real photos beside the project, else on drawn
-ones.
+All tools get the same files and two workers. They run in turns, each run in a new process whose
+imports are not counted. The fastest of the rounds counts, since other load on the machine only adds
+time. `--folder` names the images; by default they are the real photos beside the project, or drawn
+ones if there are none.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-# ---- what is measured; each in a process of its own
+# ---- the jobs; each is measured in a process of its own
 
 
 class Clock:
-    """Measures from here on; `read` gives seconds by the wall and of all processors."""
+    """Starts when it is made; `read` returns elapsed seconds and CPU seconds of all processes."""
 
     def __init__(self) -> None:
         self.wall, self.cpu = time.perf_counter(), self._cpu()
@@ -72,7 +73,7 @@ class Clock:
 
     @staticmethod
     def _cpu() -> float:
-        return sum(os.times()[:4])  # workers that have ended among them
+        return sum(os.times()[:4])  # workers that have ended included
 
 
 def hash_ours(folder: Path) -> Result:
@@ -108,7 +109,7 @@ def hash_imagededup(folder: Path) -> Result:
 
 
 def like_photos(n: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Return hashes as photos have them: half the bits set, a third with near copies."""
+    """Return hashes (n,) like those of photos: half the bits are set, a third have near copies."""
     random = np.random.default_rng(0)
     bits = np.argsort(random.random((n, 64)), axis=1) < 32
     hashes = np.packbits(bits, axis=1).view(np.uint64).ravel()
@@ -156,6 +157,7 @@ def pairs_imagededup(_: Path) -> Result:
 def whole_ours(folder: Path) -> Result:
     import pyarrow as pa
 
+    from pipeline.dataset import columns
     from pipeline.dataset.contents import contents_of
     from pipeline.dataset.pairs_table import components
     from pipeline.dedupe.clusters import mark
@@ -170,22 +172,22 @@ def whole_ours(folder: Path) -> Result:
     nothing = [None] * len(files)
     samples = pa.table(
         {
-            "sample_id": [str(path) for path in files],
-            "content_id": ids,
-            "label": ["a"] * len(files),
-            "width": [1] * len(files),
-            "height": [1] * len(files),
-            "original_width": pa.array(nothing, pa.int32()),
-            "original_height": pa.array(nothing, pa.int32()),
-            "original_bytes": sizes,
-            "rank": pa.array(nothing, pa.int32()),
+            columns.SAMPLE_ID: [str(path) for path in files],
+            columns.CONTENT_ID: ids,
+            columns.LABEL: ["a"] * len(files),
+            columns.WIDTH: [1] * len(files),
+            columns.HEIGHT: [1] * len(files),
+            columns.ORIGINAL_WIDTH: pa.array(nothing, pa.int32()),
+            columns.ORIGINAL_HEIGHT: pa.array(nothing, pa.int32()),
+            columns.ORIGINAL_BYTES: sizes,
+            columns.RANK: pa.array(nothing, pa.int32()),
         }
     )
     contents = contents_of(samples)
     values = np.array([hash_of[name][0] for name in contents.ids], np.uint64)
-    links = edges_of(values, None, WITHIN, 0)
-    marks = mark(samples, contents, links.near, WITHIN)
-    components(len(contents.ids), links.near.a, links.near.b)
+    near = edges_of(values, None, WITHIN, 0).near
+    marks = mark(samples, contents, near, WITHIN)
+    components(len(contents.ids), near.a, near.b)
     return clock.read() | {"removed": marks.status.count("remove")}
 
 
@@ -224,11 +226,14 @@ JOBS: dict[str, Callable[[Path], Result]] = {
 }
 
 
-# ---- how it is measured
+# ---- the measurement
 
 
 def measured(job: str, folder: Path, aside: Path | None) -> Result:
-    """Run a job in a fresh process and return what it says, with its peak memory in MB."""
+    """Run a job in a new process; return its result with its peak memory in MB.
+
+    `aside` is the folder that imagededup is in.
+    """
     environment = dict(os.environ)
     if aside is not None:
         environment["PYTHONPATH"] = str(aside)
@@ -250,9 +255,9 @@ def best(jobs: list[str], folder: Path, aside: Path | None, rounds: int) -> dict
 
 
 def vary(source: Path, target: Path, count: int) -> None:
-    """Make a crawl of `count` photos of at most 512 pixels, each cut and darkened a little.
+    """Write `count` photos of at most 512 pixels, each with a random crop and brightness.
 
-    Of every 100 files 23 have the bytes of another: so it was on three real crawls.
+    Of every 100 files 23 are copies of another, as in three real crawls.
     """
     from pipeline.core.errors import Rejected
     from pipeline.images.normalise import open_rgb
@@ -279,7 +284,7 @@ def vary(source: Path, target: Path, count: int) -> None:
 
 
 def draw(target: Path, count: int) -> None:
-    """Draw photos where no real ones are at hand: large, smooth, all different."""
+    """Draw `count` large, smooth images, all different, to measure without real photos."""
     for number in range(count):
         coarse = np.random.default_rng(number).integers(0, 255, (9, 12, 3)).astype(np.uint8)
         image = Image.fromarray(coarse).resize((900, 675), Image.Resampling.BICUBIC)
@@ -300,7 +305,7 @@ def pairs_of(hashes: list[int]) -> set[tuple[int, int]]:
 
 def ratio(found: dict[str, Result], what: str) -> float:
     ours, theirs = found[f"{what}_ours"], found[f"{what}_imagededup"]
-    click.echo(f"{what}: imagededup needs {theirs['cpu'] / ours['cpu']:.1f} times the CPU time")
+    click.echo(f"{what}: imagededup takes {theirs['cpu'] / ours['cpu']:.1f} times the CPU time")
     return float(theirs["seconds"] / ours["seconds"])
 
 
@@ -308,7 +313,7 @@ def ratio(found: dict[str, Result], what: str) -> float:
 @click.option("--folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--imagededup", "aside", type=click.Path(path_type=Path, exists=True))
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--check", is_flag=True, help="Fail below the goals.")
+@click.option("--check", is_flag=True, help="Fail if a goal is missed.")
 @click.option("--ten-million", "is_large", is_flag=True)
 @click.option("--job", type=click.Choice(list(JOBS)), hidden=True)
 def main(
@@ -352,13 +357,13 @@ def run(
     count = len(files_in(folder))
     for tool in tools:
         wall, cpu = (1000 * found[f"hash_{tool}"][by] / count for by in ("seconds", "cpu"))
-        click.echo(f"hash {count} files       {tool:11} {wall:7.2f} ms a picture, {cpu:.2f} ms CPU")
+        click.echo(f"hash {count} files       {tool:11} {wall:7.2f} ms per image, {cpu:.2f} ms CPU")
     ours, naive = (pairs_of(found[f"hash_{tool}"]["hashes"]) for tool in ("ours", "naive"))
     click.echo(
-        f"pairs within {WITHIN}: kalai {len(ours)}, naive {len(naive)}, equal {ours == naive}"
+        f"pairs within {WITHIN} bits: kalai {len(ours)}, naive {len(naive)}, equal {ours == naive}"
     )
     if ours != naive:
-        missed.append("the naive loop finds other pairs")
+        missed.append("kalai and the naive loop find different pairs")
     if aside:
         reached["hashing, times imagededup"] = ratio(found, "hash")
 
