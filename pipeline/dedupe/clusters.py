@@ -53,7 +53,7 @@ def mark(
     `near` are pairs of m contents; those within `within` bits count. `verdicts` are people's
     decisions by content id.
 
-    - Of the samples of one content, the first in order is kept (see `contents_of`).
+    - Of the samples of one content, the preferred one is kept: see `contents_of`.
     - Of near-duplicates, stars decide: see `stars`.
     - All samples of a component with two or more labels are in conflict and stay out.
     - People's decisions override all of these.
@@ -67,7 +67,8 @@ def mark(
     ]
     is_apart = (action == "delete") | (action == "not-duplicate")  # is near to no other content
     near = near.where((near.distance <= within) & ~is_apart[near.a] & ~is_apart[near.b])
-    preference = contents.preference[contents.best] - np.where(action == "keeper", contents.of.size, 0)
+    chosen = np.where(action == "keeper", contents.of.size, 0)  # ahead of all others
+    preference = contents.preference[contents.best] - chosen
     centre, distance = stars(preference, near, action == "keep")
 
     _, label = np.unique(np.array(labels), return_inverse=True)

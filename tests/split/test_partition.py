@@ -155,7 +155,7 @@ def test_new_images_move_earlier_ones_only_if_they_join_two_groups(
     # what is one group now, through removed copies as well
     here = {name for name, why in zip(is_, now_.reason, strict=True) if why in ("", *COPIES)}
     names = list(was)
-    met: dict[str, set[str]] = {}  # the old groups that an old picture's group has in it
+    met: dict[str, set[str]] = {}  # by earlier sample: the earlier groups in its group
     for group in groups_by_hand(rows + new, after, here):
         keys = {old.group[row] for row, name in enumerate(names) if name in group} - {""}
         met |= dict.fromkeys(group, keys)
@@ -260,8 +260,8 @@ def test_official_needs_the_publishers_parts() -> None:
 
 def test_decisions_are_applied() -> None:
     rows = [sample(number) for number in range(30)] + [sample(n, "b") for n in range(50, 60)]
-    said = {content(0): Verdict(label="b"), content(1): Verdict(action="delete")}
-    parts = partition(deduped(rows), params(), said)
+    verdicts = {content(0): Verdict(label="b"), content(1): Verdict(action="delete")}
+    parts = partition(deduped(rows), params(), verdicts)
     assert parts.label[0] == "b"
     assert (parts.part[1], parts.reason[1]) == ("out", "deleted")
     assert report_of(deduped(rows), parts, params())["out"] == {"deleted": 1}
@@ -274,15 +274,19 @@ def test_decisions_are_counted_by_part() -> None:
     assert undecided == partition(world, params(), {}).part
     by_part = {name: undecided.index(name) for name in ("train", "valid", "test")}
     gone = Verdict(action="delete")
-    said = {content(row): gone for row in by_part.values()} | {content("elsewhere"): gone}
-    parts = partition(world, params(), said)
+    verdicts = {content(row): gone for row in by_part.values()} | {content("elsewhere"): gone}
+    parts = partition(world, params(), verdicts)
     assert [parts.part[row] for row in by_part.values()] == ["out"] * 3
-    assert decisions_by_part(said, world, parts.part, undecided) == {
+    assert decisions_by_part(verdicts, world, parts.part, undecided) == {
         "train": 1,
         "valid": 1,
         "test": 1,
     }
-    assert decisions_by_part(said, world, parts.part, None) == {"train": 0, "valid": 0, "test": 0}
+    assert decisions_by_part(verdicts, world, parts.part, None) == {
+        "train": 0,
+        "valid": 0,
+        "test": 0,
+    }
     lost = deduped([sample(n) for n in range(9)] + [sample(1, "b", content_id=content(1))])
     assert parts_without_decisions(lost, params()) is None, "b is in a label conflict, and alone"
 
