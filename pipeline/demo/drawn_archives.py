@@ -7,8 +7,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.demo import letters
-from pipeline.demo.letters import LETTERS, Handwriting, unipen
+from pipeline.demo import drawn_letters
+from pipeline.demo.drawn_letters import LETTERS, Handwriting, unipen
 
 TRAIN_WRITERS = tuple(range(16, 31))
 TEST_WRITERS = tuple(range(40, 50))  # none of them wrote for the train archive
@@ -45,7 +45,7 @@ def draw_archives(seed: int) -> DrawnArchives:
     pairs = tuple((name, f"{name[:-2]}01") for name in _names(copies))
     copied = {twin for _, twin in pairs}
     return DrawnArchives(
-        {TRAIN_ARCHIVE: letters.tar_gz(train), TEST_ARCHIVE: letters.tar_gz(test)},
+        {TRAIN_ARCHIVE: drawn_letters.tar_gz(train), TEST_ARCHIVE: drawn_letters.tar_gz(test)},
         tuple(name for name in _names([*sound, *test[1:]]) if name not in copied),
         _names(doubles),
         _names(corrupt),
@@ -72,7 +72,9 @@ def _sound(seed: int) -> Iterator[Member]:
 
 def _apple_doubles() -> list[Member]:
     first = next(iter(LETTERS))
-    return [(_path(writer, first, 1, "._"), letters.APPLE_DOUBLE) for writer in TRAIN_WRITERS[:6]]
+    return [
+        (_path(writer, first, 1, "._"), drawn_letters.APPLE_DOUBLE) for writer in TRAIN_WRITERS[:6]
+    ]
 
 
 def _copies(seed: int) -> list[Member]:

@@ -36,8 +36,8 @@ def write_model(size: int) -> None:
     import torch
 
     from pipeline.dataset.labels import ClassName
-    from pipeline.model.inputs import View
     from pipeline.model.architectures import IMAGENET
+    from pipeline.model.inputs import View
     from pipeline.model.network import Card, build, save_model
 
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ import pytest
 from pipeline.convert import unipen
 from pipeline.core.errors import Rejected
 from pipeline.dedupe.phash import phash
-from pipeline.demo import figures, letters
+from pipeline.demo import drawn_letters, figures
 from pipeline.demo.drawn_archives import (
     TEST_ARCHIVE,
     TEST_WRITERS,
@@ -198,13 +198,13 @@ def test_archives_have_the_publishers_layout(archives: DrawnArchives) -> None:
     matches = [form.fullmatch(name) for name in train]
     assert all(matches)
     assert {int(match[1]) for match in matches if match} == set(TRAIN_WRITERS)
-    assert {match[2] for match in matches if match} == set(letters.LETTERS)
+    assert {match[2] for match in matches if match} == set(drawn_letters.LETTERS)
     labels = dict(line.split() for line in test.pop("test/labels.txt").decode().splitlines())
     assert {f"test/{number}.txt" for number in labels} == set(test)
-    assert set(labels.values()) == set(letters.LETTERS)
+    assert set(labels.values()) == set(drawn_letters.LETTERS)
     assert not set(TEST_WRITERS) & set(TRAIN_WRITERS)
     wrong = len(archives.apple_doubles) + len(archives.corrupt) + len(archives.copies)
-    assert len(train) == wrong + len(TRAIN_WRITERS) * len(letters.LETTERS) * TRAIN_TRIALS
+    assert len(train) == wrong + len(TRAIN_WRITERS) * len(drawn_letters.LETTERS) * TRAIN_TRIALS
 
 
 def test_faults_in_archives_are_as_planted(archives: DrawnArchives) -> None:
@@ -232,13 +232,13 @@ def test_a_writers_handwriting_is_recognisable() -> None:
     """Over all letters and trials, sizes differ between writers far more than within."""
 
     def height(writer: int, letter: str, trial: int) -> int:
-        strokes = letters.Handwriting.of(writer, SEED).write(letter, trial, SEED)
+        strokes = drawn_letters.Handwriting.of(writer, SEED).write(letter, trial, SEED)
         y = [point[1] for stroke in strokes for point in stroke]
         return max(y) - min(y)
 
     heights = np.array(
         [
-            [height(writer, letter, trial) for letter in letters.LETTERS for trial in (1, 2)]
+            [height(writer, letter, trial) for letter in drawn_letters.LETTERS for trial in (1, 2)]
             for writer in TRAIN_WRITERS
         ]
     )
@@ -248,6 +248,6 @@ def test_a_writers_handwriting_is_recognisable() -> None:
 
 def test_a_spline_meets_its_control_points() -> None:
     controls = [(0.0, 0.0), (1.0, 2.0), (3.0, 1.0), (3.0, 1.0), (4.0, 0.0)]
-    curve = letters.spline(controls)
+    curve = drawn_letters.spline(controls)
     assert all(min(abs(x - cx) + abs(y - cy) for x, y in curve) < 1e-9 for cx, cy in controls)
     assert (curve[0], curve[-1]) == (controls[0], controls[-1])

@@ -57,8 +57,8 @@ def test_a_link_to_a_folder_is_rejected_and_not_followed(tmp_path: Path) -> None
 
 
 def test_a_folder_for_each_part_and_class(tmp_path: Path) -> None:
-    touch(tmp_path, "Train/wren/1.jpg", "val/wren/2.jpg", "test/wren/3.jpg", "extra/wren/4.jpg", "5")
-    touch(tmp_path, "train/6.jpg")
+    touch(tmp_path, "Train/wren/1.jpg", "val/wren/2.jpg", "test/wren/3.jpg", "extra/wren/4.jpg")
+    touch(tmp_path, "5", "train/6.jpg")
     entries = scan_folder(tmp_path, "part/class")
     parts = {
         entry.location: entry.columns["official_part"] for entry in entries if not entry.refused
