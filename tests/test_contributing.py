@@ -60,7 +60,7 @@ def test_a_name_in_a_task_exists_in_the_file_that_it_belongs_to(task: str) -> No
             for path in PATH.findall(step)
             if "<" not in path and (ROOT / path).is_file()
         ]
-        for name in re.findall(r"`([A-Za-z_]{3,})`", step):
+        for name in re.findall(r"`([A-Za-z_0-9]{3,})`", step):
             assert any(re.search(rf"\b{name}\b", text) for text in texts), f"{name}: {step}"
 
 
