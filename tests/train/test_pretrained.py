@@ -89,11 +89,11 @@ def test_a_path_is_read_without_unpickling_anything_but_tensors(project: Project
             return (root.joinpath("sprung").write_text, ("x",))
 
     torch.save({"conv1.weight": Trap()}, root / "trap.pth")
-    with pytest.raises(PipelineError, match=r"trap\.pth: not a readable file of weights"):
+    with pytest.raises(PipelineError, match=r"trap\.pth: not a readable weights file"):
         read_weights("trap.pth", RESNET)
     assert not (root / "sprung").exists()
     (root / "text.pth").write_text("not weights")
     torch.save([1, 2], root / "list.pth")
     for name in ("text.pth", "list.pth"):
-        with pytest.raises(PipelineError, match=r"not a (readable )?file of weights"):
+        with pytest.raises(PipelineError, match=r"not a (readable )?weights file"):
             read_weights(name, RESNET)

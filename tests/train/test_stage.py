@@ -1,3 +1,5 @@
+"""A training gives one result for one seed, even if it is interrupted, and writes all files."""
+
 from __future__ import annotations
 
 import csv
@@ -7,18 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import read_json, sha256_of
-from pipeline.core.params import Train
+from pipeline.dataset.paths import checkpoint_path, model_folder, plots_folder, report_path
 from pipeline.dataset.pen_settings import PenSettings
 from pipeline.dataset.split_table import label_indices, read_parts
 from pipeline.model.inputs import decoded_images
@@ -26,53 +26,20 @@ from pipeline.model.metrics import losses, softmax
 from pipeline.model.network import ConcatPool, build, load_model, predict_logits
 from pipeline.train.callbacks import Saver
 from pipeline.train.stage import train
+from tests.training import TINY, WORLD, are_equal, history_of, run, tiny, weights_of
 from tests.worlds import SHAPES, write_world
 
 Project = Callable[..., Path]
-TINY: dict[str, Any] = {
-    "size": 32,
-    "batch_size": 24,
-    "frozen_epochs": 1,
-    "unfrozen_epochs": 2,
-    "lr_find_steps": 0,
-    "checkpoint_s": 0,
-    "device": "cpu",
-}
-WORLD = {shape: {"train": 12, "valid": 3, "test": 3} for shape in SHAPES}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    # two threads that wait for each other are many times slower beside another test's
-    torch.set_num_threads(1)
-
-
-def tiny(**changes: Any) -> Train:
-    return Train.model_validate(TINY | changes)
-
-
-def run(root: Path, dataset: str = "shapes", **changes: Any) -> dict[str, Any]:
-    train(dataset, tiny(**changes))
-    return dict(read_json(root / "data" / dataset / "reports" / "train.json"))
-
-
-def weights_of(root: Path, dataset: str = "shapes") -> dict[str, torch.Tensor]:
-    return dict(load_file(root / "data" / dataset / "model" / "model.safetensors"))
-
-
-def history_of(root: Path, dataset: str = "shapes") -> list[dict[str, str]]:
-    path = root / "data" / dataset / "reports" / "train" / "history.csv"
-    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-
-
-def test_it_learns_and_leaves_everything_in_its_place(
+@pytest.mark.slow
+def test_a_resnet34_learns_and_all_files_are_written(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = project()
     world = {shape: {"train": 30, "valid": 10} for shape in SHAPES}
     write_world(root, "shapes", world, vary_size=True)
     metrics = run(
-        root,
         batch_size=15,
         unfrozen_epochs=7,
         lr_find_steps=20,
@@ -85,10 +52,10 @@ def test_it_learns_and_leaves_everything_in_its_place(
     assert metrics["stage_2"]["balanced_accuracy"] > 0.5  # chance is 0.25
     assert metrics["stage_2"]["train_loss"] < metrics["stage_1"]["train_loss"]
     assert metrics["stage_2"]["lr_suggested"] is not None
-    history = history_of(root)
+    history = history_of()
     assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 9)]
     assert [row["stage"] for row in history] == ["stage_1"] + ["stage_2"] * 7
-    reports = root / "data" / "shapes" / "reports" / "train"
+    reports = plots_folder("shapes", "train")
     curve = list(csv.DictReader((reports / "lr_find.csv").read_text().splitlines()))
     rates = [float(row["lr"]) for row in curve if row["stage"] == "stage_2"]
     assert len(rates) > 6 and rates == sorted(rates)
@@ -98,13 +65,13 @@ def test_it_learns_and_leaves_everything_in_its_place(
         "lr_find.csv",
         "lr_find.png",
     }
-    model = root / "data" / "shapes" / "model"
+    model = model_folder("shapes")
     assert {path.name for path in model.iterdir()} == {
         "export.pkl",
         "model.json",
         "model.safetensors",
     }
-    assert not list((root / "data" / "shapes" / "checkpoints").iterdir())
+    assert not list(checkpoint_path("shapes").parent.iterdir())
     _, card = load_model(model)
     assert [known.label for known in card.classes] == sorted(SHAPES)
     assert card.made["metrics"] == metrics
@@ -112,30 +79,30 @@ def test_it_learns_and_leaves_everything_in_its_place(
     assert card.made["data"]["train"]["samples"] == 120 and card.made["torch"] == torch.__version__
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(project: Project) -> None:
+@pytest.mark.usefixtures("small_network")
+def test_one_seed_gives_one_result_and_another_seed_another(project: Project) -> None:
     root = project()
     for dataset in ("first", "second"):
         write_world(root, dataset, WORLD)
     augment = {"rotate": 10, "elastic": 0.02, "light": 0.2, "min_area": 0.5}
-    first = run(root, "first", augment=augment, mixup=0.2)
-    second = run(root, "second", augment=augment, mixup=0.2)
+    first = run("first", augment=augment, mixup=0.2)
+    second = run("second", augment=augment, mixup=0.2)
     assert first == second
-    ours, theirs = weights_of(root, "first"), weights_of(root, "second")
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    other = run(root, "second", augment=augment, mixup=0.2, seed=9)
+    assert are_equal(weights_of("first"), weights_of("second"))
+    other = run("second", augment=augment, mixup=0.2, seed=9)
     assert other["stage_2"]["train_loss"] != first["stage_2"]["train_loss"]
 
 
 @pytest.mark.parametrize("after_epoch", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_killed_in_an_epoch_it_goes_on_to_the_same_end(project: Project, after_epoch: int) -> None:
+def test_a_killed_training_resumes_to_the_same_result(project: Project, after_epoch: int) -> None:
     root = project(**{"train.whole": TINY, "train.killed": TINY})
     for dataset in ("whole", "killed"):
         write_world(root, dataset, WORLD)
     train("whole", tiny())
     command = [sys.executable, "-m", "pipeline.train", "killed"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    history = root / "data" / "killed" / "reports" / "train" / "history.csv"
-    state = root / "data" / "killed" / "checkpoints" / "state.pt"
+    history = plots_folder("killed", "train") / "history.csv"
+    state = checkpoint_path("killed")
     child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         give_up = time.monotonic() + 120
@@ -145,55 +112,56 @@ def test_killed_in_an_epoch_it_goes_on_to_the_same_end(project: Project, after_e
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    model = root / "data" / "killed" / "model"
-    assert not model.exists()  # nothing half-written under the model's name
+    assert not model_folder("killed").exists(), "a part of a model has the name of a whole one"
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "resuming after epoch" in again.stderr
-    assert (root / "data" / "killed" / "reports" / "train.json").read_text() == (
-        root / "data" / "whole" / "reports" / "train.json"
-    ).read_text()
-    assert history_of(root, "killed") == history_of(root, "whole")
-    whole, killed = weights_of(root, "whole"), weights_of(root, "killed")
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert read_json(report_path("killed", "train")) == read_json(report_path("whole", "train"))
+    assert history_of("killed") == history_of("whole")
+    assert are_equal(weights_of("whole"), weights_of("killed"))
 
 
+def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch, dataset: str, ema: float = 0) -> None:
+    """Train a dataset and interrupt it after so many epochs."""
+    save, numbers = Saver.after_validate, count(1)
+
+    def save_and_stop(saver: Saver) -> None:
+        save(saver)
+        if next(numbers) == epochs:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Saver, "after_validate", save_and_stop)
+        run(dataset, ema=ema)
+
+
+@pytest.mark.usefixtures("small_network")
 @pytest.mark.parametrize("ema", [0, 0.9])
-def test_stopped_after_any_epoch_it_goes_on_to_the_same_end(
+def test_a_training_stopped_after_any_epoch_resumes_to_the_same_result(
     project: Project, monkeypatch: pytest.MonkeyPatch, ema: float
 ) -> None:
     root = project()
     write_world(root, "whole", WORLD)
-    whole = run(root, "whole", ema=ema)
-    save = Saver.after_validate
-    for last in (1, 2, 3):  # the end of a stage, the middle of one, the very end
-        epochs = count(1)
-
-        def save_and_stop(saver: Saver, epochs: Iterator[int] = epochs, last: int = last) -> None:
-            save(saver)
-            if next(epochs) == last:
-                raise KeyboardInterrupt
-
-        dataset = f"stopped-{last}"
+    whole = run("whole", ema=ema)
+    for epochs in (1, 2, 3):  # the end of a stage, the middle of one, the very end
+        dataset = f"stopped-{epochs}"
         write_world(root, dataset, WORLD)
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(Saver, "after_validate", save_and_stop)
-            run(root, dataset, ema=ema)
-        assert run(root, dataset, ema=ema) == whole
-        ours, theirs = weights_of(root, "whole"), weights_of(root, dataset)
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        stop_after(epochs, monkeypatch, dataset, ema)
+        assert run(dataset, ema=ema) == whole
+        assert are_equal(weights_of("whole"), weights_of(dataset))
 
 
-def test_what_is_validated_is_what_is_saved_and_an_average_where_it_is_asked_for(
+@pytest.mark.usefixtures("small_network")
+def test_the_validated_weights_are_saved_and_are_an_average_with_ema(
     project: Project,
 ) -> None:
     root = project()
     write_world(root, "shapes", WORLD)
-    plain = run(root, precision="fp32") and weights_of(root)
-    latest = run(root, precision="fp32", ema=1e-9) and weights_of(root)
+    plain = run(precision="fp32") and weights_of()
+    latest = run(precision="fp32", ema=1e-9) and weights_of()
     assert all(torch.allclose(latest[name], plain[name], atol=1e-6) for name in plain)
-    metrics = run(root, precision="fp32", ema=0.9)
-    assert not torch.allclose(weights_of(root)["1.8.weight"], plain["1.8.weight"], atol=1e-6)
-    network, card = load_model(root / "data" / "shapes" / "model")
+    metrics = run(precision="fp32", ema=0.9)
+    assert not torch.allclose(weights_of()["1.8.weight"], plain["1.8.weight"], atol=1e-6)
+    network, card = load_model(model_folder("shapes"))
     part = read_parts("shapes")["valid"]
     pixels = decoded_images("shapes", "valid", part.sample_ids, card.view).pixels
     logits = predict_logits(network, pixels, card, torch.device("cpu"))
@@ -203,40 +171,48 @@ def test_what_is_validated_is_what_is_saved_and_an_average_where_it_is_asked_for
     )
 
 
-def test_a_checkpoint_of_another_purpose_is_not_gone_on_from(
-    project: Project, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("small_network")
+@pytest.mark.parametrize("is_damaged", [True, False])
+def test_a_damaged_checkpoint_or_one_of_other_params_is_not_resumed(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_damaged: bool,
 ) -> None:
-    root = project()
-    write_world(root, "shapes", WORLD)
-    run(root)
-    state = root / "data" / "shapes" / "checkpoints" / "state.pt"
-    state.write_bytes(b"half a file")
-    run(root, frozen_epochs=0, unfrozen_epochs=1)
-    assert "going on" not in capsys.readouterr().err
-    assert [row["stage"] for row in history_of(root)] == ["stage_2"]
+    write_world(project(), "shapes", WORLD)
+    stop_after(1, monkeypatch, "shapes")
+    if is_damaged:
+        checkpoint = checkpoint_path("shapes")
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    run(frozen_epochs=1 if is_damaged else 0)
+    assert "resuming" not in capsys.readouterr().err
+    stages = [row["stage"] for row in history_of()]
+    assert stages == ["stage_1"] * is_damaged + ["stage_2"] * 2
 
 
-def test_with_weights_the_body_is_frozen_first(project: Project) -> None:
+@pytest.mark.usefixtures("small_network")
+def test_with_pretrained_weights_stage_1_freezes_the_body(project: Project) -> None:
     root = project()
     write_world(root, "shapes", WORLD)
     torch.manual_seed(3)
     given = {f"0.{name}": value for name, value in build(4)[0].state_dict().items()}
     torch.save(given, root / "body.pth")
-    metrics = run(root, weights=str(root / "body.pth"), unfrozen_epochs=0, frozen_epochs=1)
+    metrics = run(weights=str(root / "body.pth"), unfrozen_epochs=0, frozen_epochs=1)
     assert metrics["stage_1"]["layers"] == "head"
-    trained = weights_of(root)
+    trained = weights_of()
     convolutions = [name for name in given if given[name].dim() == 4]
     assert convolutions and all(torch.equal(trained[name], given[name]) for name in convolutions)
-    _, card = load_model(root / "data" / "shapes" / "model")
+    _, card = load_model(model_folder("shapes"))
     assert card.mean == (0.485, 0.456, 0.406)  # what published weights expect
     assert card.made["weights_sha256"] == sha256_of(root / "body.pth")
-    moved = run(root, weights=str(root / "body.pth"), unfrozen_lr=[1e-4, 1e-3])
+    moved = run(weights=str(root / "body.pth"), unfrozen_lr=[1e-4, 1e-3])
     assert moved["stage_2"]["layers"] == "all" and moved["stage_2"]["lr"] == [1e-4, 1e-3]
-    trained = weights_of(root)
+    trained = weights_of()
     assert not any(torch.equal(trained[name], given[name]) for name in convolutions)
 
 
-def test_a_loss_that_is_not_a_number_stops_with_step_and_rate(project: Project) -> None:
+@pytest.mark.usefixtures("small_network")
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_rate(project: Project) -> None:
     root = project()
     write_world(root, "shapes", WORLD)
     broken = {f"0.{name}": value for name, value in build(4)[0].state_dict().items()}
@@ -245,8 +221,8 @@ def test_a_loss_that_is_not_a_number_stops_with_step_and_rate(project: Project) 
     with pytest.raises(
         PipelineError, match=r"loss is nan in epoch 1, step 1, .* learning rate 0\.0001"
     ):
-        run(root, weights=str(root / "broken.pth"))
-    assert not (root / "data" / "shapes" / "model").exists()
+        run(weights=str(root / "broken.pth"))
+    assert not (model_folder("shapes")).exists()
 
 
 @pytest.mark.parametrize(
@@ -260,7 +236,7 @@ def test_a_loss_that_is_not_a_number_stops_with_step_and_rate(project: Project) 
         ),
     ],
 )
-def test_what_cannot_be_learned_is_one_line(
+def test_a_split_that_cannot_be_learned_from_is_an_error(
     project: Project, world: dict[str, dict[str, int]], said: str
 ) -> None:
     root = project()
@@ -269,40 +245,43 @@ def test_what_cannot_be_learned_is_one_line(
         train("shapes", tiny())
 
 
-def test_a_model_remembers_how_its_letters_were_drawn(project: Project) -> None:
+@pytest.mark.usefixtures("small_network")
+def test_a_model_stores_how_its_letters_were_drawn(project: Project) -> None:
     root = project()
     drawing = PenSettings(dpi=125, pen_width=3)
     write_world(root, "shapes", WORLD, about=drawing.metadata)
-    run(root, frozen_epochs=0, unfrozen_epochs=1)
-    assert load_model(root / "data" / "shapes" / "model")[1].drawing == drawing
+    run(frozen_epochs=0, unfrozen_epochs=1)
+    assert load_model(model_folder("shapes"))[1].drawing == drawing
 
 
-def test_without_a_valid_part_it_trains_unwatched(
+@pytest.mark.usefixtures("small_network")
+def test_without_a_validation_set_there_are_no_validation_metrics(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = project()
     write_world(root, "shapes", {"disc": {"train": 5}, "ring": {"train": 4, "test": 2}})
-    metrics = run(root, frozen_epochs=0, unfrozen_epochs=1)
+    metrics = run(frozen_epochs=0, unfrozen_epochs=1)
     assert "the validation set is empty" in capsys.readouterr().err
     assert metrics["valid"] == 0 and metrics["stage_2"]["accuracy"] is None
     assert metrics["stage_2"]["train_loss"] > 0 and metrics["temperature"] == 1
 
 
-def test_the_finders_rate_is_used_where_the_rate_is_auto(project: Project) -> None:
-    root = project()
-    write_world(root, "shapes", WORLD)
-    metrics = run(root, scratch_lr="auto", lr_find_steps=24, unfrozen_epochs=0)
+@pytest.mark.usefixtures("small_network")
+def test_the_rate_auto_is_the_one_that_the_finder_suggests(project: Project) -> None:
+    write_world(project(), "shapes", WORLD)
+    metrics = run(scratch_lr="auto", lr_find_steps=24, unfrozen_epochs=0)
     assert metrics["stage_1"]["lr"] == metrics["stage_1"]["lr_suggested"] != 0.003
 
 
-def test_weights_that_cannot_be_had_are_one_line(project: Project) -> None:
+def test_a_missing_file_of_weights_is_an_error(project: Project) -> None:
     root = project()
     write_world(root, "shapes", WORLD)
-    with pytest.raises(PipelineError, match="file of weights not found; allowed: imagenet, none"):
+    with pytest.raises(PipelineError, match="weights file not found; allowed: imagenet, none"):
         train("shapes", tiny(weights="nosuch.pth"))
 
 
-def test_a_batch_that_does_not_fit_comes_in_halves_until_it_does(
+@pytest.mark.usefixtures("small_network")
+def test_out_of_memory_halves_the_batch_until_it_fits(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = project()
@@ -315,15 +294,15 @@ def test_a_batch_that_does_not_fit_comes_in_halves_until_it_does(
         return pool(layer, features)
 
     monkeypatch.setattr(ConcatPool, "forward", small)
-    metrics = run(root, unfrozen_epochs=1, frozen_epochs=0, ema=0.9)
+    metrics = run(unfrozen_epochs=1, frozen_epochs=0, ema=0.9)
     said = capsys.readouterr().err
     assert [line for line in said.splitlines() if "out of memory" in line] == [
         "out of memory: retrying with 12 images at once, 24 a step",
         "out of memory: retrying with 6 images at once, 24 a step",
     ]
-    assert metrics["stage_2"]["epochs"] == 1 and len(history_of(root)) == 1
+    assert metrics["stage_2"]["epochs"] == 1 and len(history_of()) == 1
     with pytest.raises(PipelineError, match=r"out of memory with 7 images at once: CUDA out of"):
-        run(root, batch_size=7)
+        run(batch_size=7)
 
 
 # What a batch of 240 needs of memory is not given; the first training has loaded all code.
@@ -347,7 +326,7 @@ train("many", Train(batch_size=240, **rest))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
-def test_out_of_memory_a_batch_comes_in_parts_and_a_step_sees_all_of_it(project: Project) -> None:
+def test_with_little_memory_a_step_still_covers_the_whole_batch(project: Project) -> None:
     root = project()
     write_world(root, "few", {shape: {"train": 2} for shape in SHAPES})
     write_world(root, "many", {shape: {"train": 60, "valid": 1} for shape in SHAPES})
@@ -362,4 +341,4 @@ def test_out_of_memory_a_batch_comes_in_parts_and_a_step_sees_all_of_it(project:
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"out of memory: retrying with \d+ images at once, 240 a step", done.stderr)
-    assert read_json(root / "data" / "many" / "reports" / "train.json")["stage_2"]["epochs"] == 1
+    assert read_json(report_path("many", "train"))["stage_2"]["epochs"] == 1
