@@ -41,7 +41,7 @@ def _name_rows(axes: Axes, names: Sequence[str], *, is_small: bool, rows: int) -
 
 
 def _key(axes: Axes, parts: Mapping[str, str]) -> None:
-    """Draw the legend of the parts between the title and the bars."""
+    """Draw, between the title and the bars, the legend for the parts."""
     keys = [Patch(color=PART_COLOURS[name], label=words) for name, words in parts.items()]
     axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(keys), borderpad=0)
 

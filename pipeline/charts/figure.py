@@ -40,7 +40,7 @@ STYLE: dict[Any, Any] = {
 def drawing(
     path: Path, size: tuple[float, float] = WIDE, names: Iterable[str] = ()
 ) -> Iterator[Figure]:
-    """Give a figure of `size` inches; it is written to `path` when the block ends.
+    """Yield a figure of `size` inches; it is written to `path` when the block ends.
 
     Its fonts cover `names`. The file is a PNG of at most 256 colours, written atomically, with the
     same bytes on every run.

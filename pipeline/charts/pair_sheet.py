@@ -71,7 +71,7 @@ def sheet(pairs: Sequence[Pair], images: Mapping[str, bytes]) -> Image.Image:
 
 
 def sheets(dataset: str, most: int) -> Iterator[tuple[str, Image.Image]]:
-    """Give (file name, sheet) of at most `most` sheets for each kind."""
+    """Yield (file name, sheet) of at most `most` sheets for each kind."""
     size = ACROSS * DOWN
     shown = {kind: pairs[: most * size] for kind, pairs in pairs_by_kind(dataset).items()}
     images = _images(dataset, shown)

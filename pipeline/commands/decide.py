@@ -72,7 +72,7 @@ def _header(row: Sequence[str]) -> list[str]:
     if unknown:
         raise ValueError(f"unknown column {unknown[0]!r}; allowed: {', '.join(COLUMNS)}")
     if ACTION not in names or not set(IDS) & set(names) or len(set(names)) < len(names):
-        raise ValueError(f"expected a column {ACTION} and {' or '.join(IDS)}, each once")
+        raise ValueError(f"expected a column {ACTION} and {' or '.join(IDS)}, none repeated")
     return names
 
 

@@ -98,7 +98,7 @@ def examples(dataset: str, card: Card) -> Pixels:
     parts = read_parts(dataset)
     ids = [sample_id for name in (TEST, VALID, TRAIN) for sample_id in parts[name].sample_ids]
     if not ids:
-        raise PipelineError(f"{split_path(dataset)}: no images in any set to check the export with")
+        raise PipelineError(f"{split_path(dataset)}: no part has images to check the export with")
     images = read_images(dataset, ids[:CHECKED_ON])
     return np.stack([decode(data, card.view)[0] for data in images.values()])
 

@@ -103,7 +103,7 @@ def only_dataset() -> str:
 
 
 def expanded(images: Iterable[str]) -> Iterator[str]:
-    """Yield each name; instead of a folder's name, the files below the folder in order."""
+    """Yield each name, replacing each folder by the files below it, in order."""
     for name in images:
         path = Path(name)
         if path.is_dir():

@@ -159,7 +159,7 @@ def draw(
     if segment is not None:
         if segment >= len(pen.segments):
             raise Rejected(
-                "no-ink", f"no segment {segment}; the file has {len(pen.segments)}, from 0"
+                "no-ink", f"no segment {segment}; the file has {len(pen.segments)}, numbered from 0"
             )
         strokes = pen.ink(pen.segments[segment]) or []
     per_inch = pen.points_per_inch or (1.0, 1.0)

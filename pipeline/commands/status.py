@@ -1,4 +1,4 @@
-"""`kalai status`: what each dataset holds, according to the reports that git keeps."""
+"""`kalai status`: what each dataset holds, according to the reports that git tracks."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def main() -> None:
     """Show what each dataset holds, stage by stage.
 
     Prints images crawled, kept and rejected, the parts of the split and their leaks, and the last
-    metrics. They are read from data/<dataset>/reports, which git keeps.
+    metrics. They are read from data/<dataset>/reports, which git tracks.
 
     \b
     Example:

@@ -51,7 +51,7 @@ class Layout(Protocol):
 
 
 def walk(path: Path) -> Iterator[Member]:
-    """Give the members of an archive in order, as `pipeline.core.tarballs.members` does."""
+    """Yield the members of an archive in order, as `pipeline.core.tarballs.members` does."""
     return members(path, max_member_bytes=MAX_MEMBER_BYTES)
 
 

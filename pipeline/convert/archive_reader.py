@@ -73,7 +73,7 @@ class ArchiveReader:
     _seen: set[str] = field(default_factory=set)
 
     def batches(self, progress: Progress, size: int = BATCH) -> Iterator[Batch]:
-        """Give the letters of each part in batches of `size`; `progress` counts kilobytes read."""
+        """Yield the letters of each part in batches of `size`; `progress` counts kilobytes read."""
         for name, path in self.archives.items():
             part = self.parts[name] = PartCounts()
             batch: list[Letter] = []
@@ -112,7 +112,7 @@ class ArchiveReader:
         if letter.class_id not in self.classes:
             raise Rejected("unlabelled", f"no class {letter.class_id!r} in the class table")
         if letter.sample_id in self._seen:
-            raise Rejected("duplicate-member", "a member of this name came before")
+            raise Rejected("duplicate-member", "an earlier member has this name")
         self._seen.add(letter.sample_id)
 
     def _reject(self, part: PartCounts, member: Member, path: Path, rejection: Rejected) -> None:

@@ -59,7 +59,9 @@ def _parse(text: str, where: str) -> dict[str, LetterClass]:
         if not values[0] or not values[1]:
             raise PipelineError(f"{line}: class_id or unicode is empty; both are required")
         if values[0] in classes:
-            raise PipelineError(f"{line}: class_id {values[0]!r} repeats; each needs its own")
+            raise PipelineError(
+                f"{line}: class_id {values[0]!r} repeats; is repeated; each row needs its own"
+            )
         classes[values[0]] = LetterClass(*values)
     if not classes:
         raise PipelineError(f"{where}: class table is empty; it needs a row for each class")

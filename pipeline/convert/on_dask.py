@@ -32,7 +32,7 @@ def converted_on(
     batches: Iterable[tuple[Part, str, list[Letter]]],
     drawing: PenSettings,
 ) -> Iterator[tuple[Part, str, Converted]]:
-    """Give the results of batches of (part, its name, letters) in their order; a shard each."""
+    """Yield the results of batches of (part, its name, letters) in their order; a shard each."""
     sent: deque[tuple[Part, str]] = deque()
     with cluster.scratch(dataset, "convert") as url:
 

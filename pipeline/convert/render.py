@@ -135,7 +135,7 @@ class _Page(NamedTuple):
         return f"lines that ink {self.ink[letter]:.3g} pixels, at most {MAX_INK}"
 
     def runs(self) -> Iterator[range]:
-        """Give runs of letters that fit on one canvas; letters beyond the limits are in none.
+        """Yield runs of letters that fit on one canvas; letters beyond the limits are in none.
 
         A canvas takes the widest width times the sum of heights, and the ink.
         """

@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; rename it to `path` when the block ends.
+    """Yield a temporary path in the folder of `path`; rename it to `path` when the block ends.
 
     If the block raises, the temporary file is removed and `path` stays as it was.
     """

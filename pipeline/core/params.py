@@ -194,7 +194,9 @@ class Folder(Model):
                 "the column official_part"
             )
         if self.table is not None and (self.table[0] == "/" or ".." in self.table.split("/")):
-            raise ValueError(f"table is {self.table!r}; expected a path inside the folder `path`")
+            raise ValueError(
+                f"table is {self.table!r}; expected a file inside the folder that `path` names"
+            )
         return self
 
 
@@ -306,7 +308,7 @@ class Train(Model):
     def _makes_sense(self) -> Train:
         if 2 * self.margin >= self.size:
             raise ValueError(
-                f"margin {self.margin} leaves no pixel of size {self.size}; expected less than "
+                f"margin {self.margin} leaves no pixels at size {self.size}; expected less than "
                 "half the size"
             )
         if not self.frozen_epochs + self.unfrozen_epochs:
@@ -315,7 +317,8 @@ class Train(Model):
             )
         if "auto" in (self.frozen_lr, self.unfrozen_lr, self.scratch_lr) and not self.lr_find_steps:
             raise ValueError(
-                "a learning rate is auto, but lr_find_steps is 0; set a rate, or 1 step or more"
+                "a learning rate is auto, but lr_find_steps is 0; set the rate, or raise "
+                "lr_find_steps"
             )
         return self
 

@@ -110,7 +110,7 @@ def _refuse_lost_folder(dance: str) -> None:
     if recorded:
         raise PipelineError(
             f"{images}: no images, but {LOCK} records {recorded} files; run `dvc checkout` or "
-            f"`dvc pull` to restore them, or `kalai crawl {dance} --anew` to crawl from nothing"
+            f"`dvc pull` to restore them, or `kalai crawl {dance} --anew` to crawl from scratch"
         )
 
 

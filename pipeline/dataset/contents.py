@@ -49,10 +49,10 @@ class Contents(NamedTuple):
 
 
 def contents_of(samples: pa.Table, is_first: NDArray[np.bool_] | None = None) -> Contents:
-    """Return the contents of samples, a table with COLUMNS, and the order of preference.
+    """Return the distinct contents of samples, and which sample of each is preferred.
 
-    A sample is preferred if `is_first` (n,) is true for it; then by larger original area, by more
-    original bytes, by lower search rank, and by sample id.
+    `samples` has COLUMNS. Samples with a true `is_first` (n,) come first; then larger original
+    area, more original bytes, lower search rank and sample id decide.
     """
     encoded = pc.dictionary_encode(samples[CONTENT_ID].combine_chunks())
     order = np.asarray(pc.sort_indices(encoded.dictionary))

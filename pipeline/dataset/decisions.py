@@ -1,4 +1,4 @@
-"""decisions.csv: decisions of people about images, one line each, in a file that git keeps.
+"""decisions.csv: decisions of people about images, one line each, in a file that git tracks.
 
 The file only grows: a line never changes, and `undo` takes back an image's last active decision.
 A line names an image by its content id. So it applies to every copy of the image, and to the same
@@ -124,7 +124,7 @@ def safe_line(reason: str) -> str:
 def read_decisions(path: Path) -> list[Decision]:
     """Return the decisions of a file in order; an empty list if there is no file.
 
-    Raises PipelineError with the number of the line if the file is damaged.
+    Raises PipelineError with the line number if the file is damaged.
     """
     try:
         raw = path.read_bytes()

@@ -286,7 +286,9 @@ def _parsed(line: bytes, where: str) -> Attempt:
         values = json.loads(line)
         return Attempt(**{key: value for key, value in values.items() if key in _KEYS})
     except (ValueError, TypeError, AttributeError) as error:
-        raise PipelineError(f"{where}: not an attempt: {error}; remove this line") from error
+        raise PipelineError(
+            f"{where}: not a valid record of an attempt: {error}; remove this line"
+        ) from error
 
 
 def _remove_truncated_line(path: Path) -> None:

@@ -24,7 +24,7 @@ def dataset_folder(dataset: str) -> Path:
 def known_datasets(root: Path = Path()) -> list[str]:
     """Return the names of the datasets of the project at `root`, sorted.
 
-    Every dataset has a decisions.csv, which git keeps. Raises PipelineError if there is no data
+    Every dataset has a decisions.csv, which git tracks. Raises PipelineError if there is no data
     folder.
     """
     if not (root / DATA).is_dir():
@@ -132,7 +132,7 @@ def pairs_path(dataset: str) -> Path:
 
 
 def decisions_path(dataset: str) -> Path:
-    """Return the path of the table of people's decisions, which git keeps."""
+    """Return the path of the table of people's decisions, which git tracks."""
     return DATA / dataset / DECISIONS
 
 
@@ -177,7 +177,7 @@ def weights_folder() -> Path:
 
 
 def reports_folder(dataset: str, root: Path = Path()) -> Path:
-    """Return the folder of a dataset's reports, which git keeps."""
+    """Return the folder of a dataset's reports, which git tracks."""
     return root / DATA / dataset / "reports"
 
 

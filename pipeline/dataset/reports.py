@@ -1,4 +1,4 @@
-"""Reports: the JSON metrics below data/<dataset>/reports, which stages write and git keeps."""
+"""Reports: the JSON metrics below data/<dataset>/reports, which stages write and git tracks."""
 
 from __future__ import annotations
 

@@ -95,7 +95,9 @@ def classes_to_learn(dataset: str, parts: dict[str, Part]) -> list[str]:
     path = split_path(dataset)
     labels = sorted(set(parts[TRAIN].labels))
     if not labels:
-        raise PipelineError(f"{path}: the training set is empty; add images or lower the shares")
+        raise PipelineError(
+            f"{path}: the training set is empty; add images, or lower the shares of valid and test"
+        )
     if len(labels) == 1:
         raise PipelineError(
             f"{path}: the training set has one class, {labels[0]}; training needs two or more"

@@ -153,8 +153,8 @@ def all_hashed(found: Iterable[Hashed], source: object) -> Iterator[tuple[str, l
     for name, hashes in found:
         if isinstance(hashes, Rejected):
             raise PipelineError(
-                f"{source}: image {name} cannot be decoded; "
-                f"run `dvc checkout` to restore the file: {hashes}"
+                f"{source}: image {name} cannot be decoded ({hashes}); "
+                "run `dvc checkout` to restore the file"
             ) from hashes
         yield name, hashes
 

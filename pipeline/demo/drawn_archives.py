@@ -105,7 +105,7 @@ def _corrupt(seed: int) -> list[Member]:
 
 
 def _test_members(seed: int) -> Iterator[Member]:
-    """Give the members of the test archive: numbered files without writers, and their classes."""
+    """Yield the members of the test archive: numbered files without writers, and their classes."""
     samples = [
         (letter, unipen(Handwriting.of(writer, seed).write(letter, trial, seed), 0, trial))
         for writer in TEST_WRITERS

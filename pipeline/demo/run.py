@@ -23,7 +23,7 @@ from pipeline.demo.scratch import BIN, Scratch, check_tools, project_files
 from pipeline.demo.web import Web
 from pipeline.demo.world import SEARCH
 
-SEED = 8  # of the drawn world; the figures in the README are from it
+SEED = 8  # of the synthetic world; the figures in the README are from it
 PER_CLASS = 100  # with all 156 classes: 20 minutes on two cores
 
 LAST_LINES = """
@@ -51,7 +51,7 @@ add a dance, run `dvc repro`, and see with `dvc metrics diff` what changed."""
     help="With --tamil: the maximum number of samples of each class and part.",
 )
 def main(keep: bool, dances: Path | None, tamil: Path | None, tamil_per_class: int) -> None:
-    """Run the whole pipeline offline on a small drawn world.
+    """Run the whole pipeline offline on small synthetic data.
 
     Copies the project to a scratch folder (1 GB below TMPDIR). Serves the image search, the image
     hosts and the archive mirror on this machine, and runs `dvc repro`. The world has planted
@@ -121,7 +121,7 @@ def show(scratch: Scratch, scene: Scene, web: Web, keep: bool) -> None:
 
 
 def status_lines(root: Path, keep: bool) -> Iterator[str]:
-    """Give the lines of `kalai status`; without paths in the project if it is to be removed."""
+    """Yield the lines of `kalai status`; without paths in the project if it is to be removed."""
     return (line for line in status(root) if keep or str(root) not in line)
 
 

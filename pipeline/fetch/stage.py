@@ -30,7 +30,7 @@ from pipeline.http.download import download
 
 @dataclass(frozen=True)
 class Known:
-    """What is recorded of an archive when it is first downloaded."""
+    """What is recorded about an archive when it is first downloaded."""
 
     url: str
     sha256: str
@@ -48,7 +48,7 @@ def read_known(path: Path) -> dict[str, Known]:
         return {name: Known(**values) for name, values in read_json(path).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise PipelineError(
-            f"{path}: expected what fetch wrote: {error}; restore the file with `git checkout` or "
+            f"{path}: not as fetch wrote it: {error}; restore the file with `git checkout` or "
             "`dvc checkout`"
         ) from error
 
@@ -63,7 +63,7 @@ def expected_sha256(name: str, archive: Archive, records: Sequence[Known]) -> st
     recorded = sorted({known.sha256 for known in records if known.url == archive.url})
     if len(recorded) > 1:
         raise PipelineError(
-            f"{name}: the report and the file beside the archives record different sha256 "
+            f"{name}: the report and the file beside the archives record different sha256 values "
             f"({', '.join(recorded)}); run `dvc checkout`, or set sha256 in params.yaml"
         )
     return recorded[0] if recorded else None

@@ -92,7 +92,9 @@ def _entry_of_file(root: Path, path: Path, layout: str) -> Entry:
     label = folders[depth] if depth < len(folders) else ""
     try:
         if path.is_dir():
-            raise Rejected("linked-folder", "DVC follows no links to folders; copy the folder here")
+            raise Rejected(
+                "linked-folder", "DVC does not follow links to folders; copy the folder here"
+            )
         if not label:
             raise Rejected("unlabelled", f"not in a folder {layout}/")
         columns = {OFFICIAL_PART: _part(folders[0])} if depth else {}
@@ -136,7 +138,7 @@ def scan_table(root: Path, table: str, columns: Mapping[TableColumn, str]) -> li
 
 
 def _column_names(table: Table, columns: Mapping[TableColumn, str]) -> dict[str, str]:
-    """Return the name in the table of each column of `COLUMNS` that the table has."""
+    """Return the table's own name for each column of `COLUMNS` that it has."""
     names: dict[str, str] = {name: name for name in COLUMNS if name in table.columns}
     names.update({str(name): column for name, column in columns.items()})
     usual = [name for name in IMAGE_COLUMNS if name in table.columns]
@@ -158,7 +160,7 @@ def _entry_of_row(root: Path, values: dict[str, str]) -> Entry:
     label = unicodedata.normalize("NFC", values.pop(LABEL, ""))
     try:
         if not location:
-            raise Rejected("no-path", "the row names no image")
+            raise Rejected("no-path", "the row has no image path or URL")
         if not label:
             raise Rejected("unlabelled", "the row has no label")
         if part := values.get(OFFICIAL_PART):

@@ -271,7 +271,7 @@ def open_response(
     headers: Mapping[str, str] | None = None,
     silence_only: bool = False,
 ) -> Iterator[requests.Response]:
-    """Give the response of one hop, for streaming with `response.raw.read1`.
+    """Yield the response of one hop, for streaming with `response.raw.read1`.
 
     Any failure in the block is raised as Rejected. The block ends within `timeout_s`. With
     `silence_only`, `timeout_s` bounds the wait for the headers and then each wait for data, but not

@@ -218,7 +218,7 @@ def _prepare(
         begin, total = (int(found[1]), int(found[2])) if found else (-1, None)
         if begin != part.size or part.is_other_version(source, validator):
             part.discard()
-            raise Rejected("range", "the server cannot continue the same file")
+            raise Rejected("range", "the server cannot resume this file")
     else:
         raise HttpRejected(f"http-{response.status_code}", response.reason or "", url, response)
     if (total or 0) > bounds.max_bytes:
@@ -275,7 +275,7 @@ def _copy(source: str, part: PartialFile, bounds: Bounds) -> None:
 
 @contextmanager
 def _progress(part: PartialFile, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Give a function that adds received bytes to a progress display in kB."""
+    """Yield a function that adds received bytes to a progress display in kB."""
     left_kb = None if total is None else (total - part.size) // 1000
     received = shown = 0
     with Progress(f"fetch {part.name}", left_kb, unit="kB") as progress:

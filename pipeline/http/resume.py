@@ -43,7 +43,7 @@ class PartialFile:
             return 0
 
     def begin(self, url: str, validator: str | None) -> None:
-        """Discard what was received, and start an empty file of this origin."""
+        """Discard what was received, and start an empty file for this origin."""
         self.discard()
         self.path.touch()
         self.origin = Origin(url, validator)

@@ -98,7 +98,7 @@ class HostPoliteness:
         if isinstance(robots, Rejected):
             raise Rejected(robots.reason, f"its robots.txt: {robots.detail}")
         if not robots.can_fetch(url, AGENT):
-            raise Rejected("robots", "its robots.txt says no")
+            raise Rejected("robots", "its robots.txt disallows it")
 
     def _read_robots(self, url: str) -> Protego | Rejected:
         """Return the rules of a host, or the reason for which they could not be read.
@@ -119,7 +119,7 @@ class HostPoliteness:
             now = time.monotonic()
             start = max(now, host.free_at)
             if start - now > self.limits.max_wait_s:
-                raise Rejected("busy", f"its next turn is in {start - now:.0f} s")
+                raise Rejected("busy", f"its next request is allowed in {start - now:.0f} s")
             host.free_at = start + host.delay_s
         if self.stop.wait(max(0.0, start - now)):
             raise Rejected("stopped")

@@ -89,7 +89,7 @@ class ImageInfo:
 def open_checked(
     data: bytes, min_side: int, max_pixels: int
 ) -> Iterator[tuple[Image.Image, ImageInfo]]:
-    """Give an image whose header is checked, while memory to decode it is reserved.
+    """Yield an image whose header is checked, while memory to decode it is reserved.
 
     Raises Rejected: empty, not-an-image, format, truncated, too-many-pixels or too-small.
     """
@@ -146,7 +146,7 @@ def _described(error: Exception) -> str:
 
 
 def load(image: Image.Image) -> Image.Image:
-    """Decode an image to its end and return it.
+    """Fully decode an image and return it.
 
     Raises Rejected: truncated or too-many-pixels.
     """

@@ -51,7 +51,7 @@ def content_id(data: bytes) -> str:
 
 
 def verify(data: bytes, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> ImageInfo:
-    """Decode the first image of a file to its end and return its header; thread-safe.
+    """Fully decode the first image in a file and return its header; thread-safe.
 
     The size is checked by the header, before decoding; `min_side` is in pixels. Raises Rejected:
     empty, not-an-image, format, too-many-pixels, truncated or too-small.

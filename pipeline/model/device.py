@@ -66,9 +66,9 @@ class Compute:
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
-    """Return the wanted device; for `auto` cuda, else mps, else the CPU.
+    """Return the requested device; `auto` means cuda, else mps, else the CPU.
 
-    Raises PipelineError if the wanted device is not available.
+    Raises PipelineError if the requested device is not available.
     """
     there = {
         "cuda": torch.cuda.is_available(),
@@ -79,7 +79,7 @@ def pick_device(wanted: str = "auto") -> torch.device:
         return torch.device(next(name for name, is_there in there.items() if is_there))
     if not there[wanted]:
         available = ", ".join(name for name, is_there in there.items() if is_there)
-        raise PipelineError(f"device {wanted} is not available; torch finds here: {available}")
+        raise PipelineError(f"device {wanted} is not available; torch found: {available}")
     return torch.device(wanted)
 
 

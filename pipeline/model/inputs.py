@@ -54,7 +54,7 @@ class View:
 
 
 class DecodedImages(NamedTuple):
-    """Decoded images, and the aspect ratio that squishing changed."""
+    """Decoded images, and the aspect ratio of each before squishing."""
 
     pixels: Pixels  # (count, channels, side, side)
     aspects: NDArray[np.float32]  # (count,) width / height before squishing; 1 if not squished

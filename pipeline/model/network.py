@@ -93,7 +93,7 @@ def load_body(
         into.load_state_dict(body)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise PipelineError(f"{name}: weights are not of a {architecture.name}: {first}") from error
+        raise PipelineError(f"{name}: weights are not for {architecture.name}: {first}") from error
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def padding_mode(view: View) -> str:
 
 
 def views(batch: Tensor, tta: tuple[tuple[float, ...], ...], view: View) -> Iterator[Tensor]:
-    """Give each view of a batch (n, channels, size, size); the batch itself if `tta` is empty."""
+    """Yield each view of a batch (n, channels, size, size); the batch itself if `tta` is empty."""
     if not tta:
         yield batch
     for matrix in tta:

@@ -69,7 +69,7 @@ class Report:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Those of several reports that exist; `missing` and the stage that helps if none does."""
+    """Whichever of several reports exist; if none, `missing` and the stage to run."""
 
     reports: Sequence[Report]
     missing: str

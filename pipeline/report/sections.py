@@ -56,7 +56,7 @@ def sections(
 
 
 def once(blocks: Sequence[Block]) -> list[Block]:
-    """Return the blocks without a second Missing of the same command."""
+    """Return the blocks, with only the first Missing for each command."""
     commands: set[str] = set()
     kept = []
     for block in blocks:

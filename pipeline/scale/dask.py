@@ -53,7 +53,7 @@ class Cluster:
 
     @contextmanager
     def scratch(self, dataset: str, kind: str) -> Iterator[str]:
-        """Give a URL for temporary shards; they are removed before and after the block."""
+        """Yield a URL for temporary shards; they are removed before and after the block."""
         url = self.url(dataset, kind)
         shards.clear(url)
         try:
@@ -113,7 +113,7 @@ class Cluster:
 
 @contextmanager
 def workers(compute: Compute) -> Iterator[Cluster | None]:
-    """Give the cluster that params ask for; None if work stays in this process.
+    """Yield the cluster that params ask for; None if work stays in this process.
 
     Raises PipelineError if Dask is not installed, if the scheduler or a worker does not answer, if
     a worker has other versions than this machine, or if the storage cannot be written.
@@ -145,7 +145,7 @@ def workers(compute: Compute) -> Iterator[Cluster | None]:
 
 @contextmanager
 def local_cluster(count: int) -> Iterator[Client]:
-    """Give a client of `count` worker processes that run on this machine during the block."""
+    """Yield a client of `count` worker processes that run on this machine during the block."""
     import dask
     from distributed import Client, LocalCluster
 

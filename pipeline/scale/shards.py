@@ -54,7 +54,7 @@ def write_shard(shard: str, table: pa.Table) -> None:
 
 @contextmanager
 def open_parquet(file: str) -> Iterator[pq.ParquetFile]:
-    """Give a shard, or another Parquet file, to read parts of it.
+    """Yield a shard, or another Parquet file, to read parts of it.
 
     Raises PipelineError if it is not Parquet.
     """
@@ -134,7 +134,7 @@ def _remove(url: str) -> None:
 
 @contextmanager
 def _store(url: str) -> Iterator[tuple[Any, str]]:
-    """Give the fsspec file system of a URL, and the path in it.
+    """Yield the fsspec file system of a URL, and the path in it.
 
     Raises PipelineError if no file system supports the URL, and in place of any error in the block
     that is not an OSError.

@@ -144,11 +144,11 @@ def _check_classes(label: Sequence[str], reason: Reasons) -> None:
     for name, reasons in sorted(out.items()):
         counts = ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
         raise PipelineError(
-            f"split: class {name} has no images left ({counts}); add images, or decide about them "
-            "with `kalai review`"
+            f"split: class {name} has no images left ({counts}); add images, or change "
+            "decisions with `kalai review`"
         )
     if not left:
-        raise PipelineError("split: no images left; every image is out")
+        raise PipelineError("split: no images left; every image was left out")
 
 
 def _official_test(samples: pa.Table) -> Bools:

@@ -31,11 +31,11 @@ class Draws(NamedTuple):
     stroke: Tensor | None  # (n,): -1 thinnest to 1 thickest
 
     def at(self, rows: slice) -> Draws:
-        """Return those of a slice of the images."""
+        """Return the draws of a slice of the images."""
         return self._each(lambda values: values[rows])
 
     def to(self, device: torch.device) -> Draws:
-        """Return them on a device."""
+        """Return the draws moved to a device."""
         return self._each(lambda values: values.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
@@ -94,7 +94,7 @@ def matrices(
 ) -> Tensor:
     """Return affine matrices (n, 2, 3) from output to input coordinates.
 
-    `angle` is in radians, `size` and `centre` (x, y) in half sides; each array is (n,).
+    `angle` is in radians; `size` and `centre` (x, y) are in units of half a side; each is (n,).
     """
     cos, sin = angle.cos(), angle.sin()
     rows = [

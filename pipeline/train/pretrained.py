@@ -38,7 +38,7 @@ def read_weights(wanted: str, architecture: Architecture) -> Weights | None:
     path = published_file(architecture.published) if wanted == "imagenet" else Path(wanted)
     if not path.is_file():
         raise PipelineError(
-            f"{path}: file of weights not found; allowed: imagenet, none, or the path of a file"
+            f"{path}: weights file not found; allowed: imagenet, none, or the path of a file"
         )
     return Weights(_read(path), sha256_of(path))
 
@@ -76,9 +76,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         first = str(error).splitlines()[0]
-        raise PipelineError(f"{path}: not a readable file of weights: {first}") from error
+        raise PipelineError(f"{path}: not a readable weights file: {first}") from error
     if not isinstance(state, dict):
         raise PipelineError(
-            f"{path}: not a file of weights: expected tensors by name, found {type(state).__name__}"
+            f"{path}: not a weights file: expected tensors by name, found {type(state).__name__}"
         )
     return state

@@ -201,7 +201,7 @@ def test_the_test_set_is_included_on_request_and_other_params_are_another_run(
             ("--folds", "99"),
             "error: split: class day has 39 groups and needs 99, one for each fold",
         ),
-        (("--size", "20"), "error: suspects: margin 10 leaves no pixel of size 20"),
+        (("--size", "20"), "error: suspects: margin 10 leaves no pixels at size 20"),
     ],
 )
 def test_an_error_is_one_line(project: Project, options: tuple[str, ...], expected: str) -> None:

@@ -117,7 +117,7 @@ NO_RESULTS = (
         (
             lambda e: e.reply(CHANGED),
             stage.CHANGED,
-            "bing: answer in an unknown format: the page shows images, but not as a.iusc",
+            "bing: answer in an unknown format: the page has images, but no a.iusc element",
             1,
         ),
         (lambda e: e.reply(bing_page([])), stage.NO_RESULTS, NO_RESULTS, 1),

@@ -167,7 +167,7 @@ def test_two_records_that_differ_are_an_error(fetching: Callable[..., Path]) -> 
     assert f"({recorded}); run `dvc checkout`, or set sha256 in params.yaml" in result.output
     path.write_text("[1]")
     result = fetch()
-    assert (result.exit_code, "fetch.json: expected what fetch wrote: " in result.output) == (
+    assert (result.exit_code, "fetch.json: not as fetch wrote it: " in result.output) == (
         1,
         True,
     )

@@ -126,7 +126,7 @@ def test_a_crawl_delay_is_obeyed(web: Server, visit: Callable[..., bytes]) -> No
     web.serve("/robots.txt", b"User-agent: *\nCrawl-delay: 30\n")
     visit("/a", per_host=1)
     why = refused(visit, "/a", per_host=1)
-    assert (why.reason, why.detail) == ("busy", "its next turn is in 30 s")
+    assert (why.reason, why.detail) == ("busy", "its next request is allowed in 30 s")
 
 
 def test_retry_after_pauses_the_whole_host(web: Server, visit: Callable[..., bytes]) -> None:

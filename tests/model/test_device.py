@@ -18,7 +18,7 @@ def test_the_best_device_there_is_is_picked_and_a_missing_one_is_one_line() -> N
     assert pick_device("cpu").type == "cpu"
     for name in (name for name, is_there in there.items() if not is_there):
         with pytest.raises(
-            PipelineError, match=f"device {name} is not available; torch finds here: cpu"
+            PipelineError, match=f"device {name} is not available; torch found: cpu"
         ):
             pick_device(name)
 

@@ -73,7 +73,7 @@ def stem_of(network: torch.nn.Sequential) -> torch.Tensor:
 
 @pytest.mark.parametrize("wrong", [{}, {"0.0.weight": torch.zeros(1, 1, 1, 1)}])
 def test_other_weights_are_refused_by_name(wrong: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(PipelineError, match=r"other\.pth: weights are not of a resnet34"):
+    with pytest.raises(PipelineError, match=r"other\.pth: weights are not for resnet34"):
         load_body(build(2), wrong, "other.pth", ARCHITECTURES[RESNET34])
 
 

@@ -54,7 +54,9 @@ class Bing(Engine):
             if any(mark in lowered for mark in _CAPTCHA):
                 raise EngineError("blocked", "a CAPTCHA instead of results")
             if b"murl" in body or anchors or soup.select_one("a img"):
-                raise EngineError("changed", "the page shows images, but not as a.iusc with murl")
+                raise EngineError(
+                    "changed", "the page has images, but no a.iusc element with a murl"
+                )
         return Page(results, size=len(anchors))
 
 

@@ -32,7 +32,7 @@ def object_list(value: object, key: str) -> list[dict[str, Any]]:
     """
     items = value.get(key) if isinstance(value, dict) else None
     if not isinstance(items, list):
-        raise EngineError("changed", f"no list {key!r} in the answer")
+        raise EngineError("changed", f"no list {key!r} in the response")
     return [item for item in items if isinstance(item, dict)]
 
 

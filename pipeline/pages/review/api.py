@@ -161,7 +161,7 @@ def reading(reviewed: ReviewedDataset) -> APIRouter:
 
     @router.get("/next", responses=refusals(400, 403, 421))
     def next_run() -> NextRun:
-        """Return what the next `dvc repro` does."""
+        """Return what the next `dvc repro` will do."""
         return reviewed.next_run()
 
     @router.get("/facts/{content_id}", responses=refusals(400, 403, 404, 421, 422))

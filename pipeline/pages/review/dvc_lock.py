@@ -82,7 +82,7 @@ def has_changed(path: Path, dep: Mapping[str, Any]) -> bool:
 
 
 def watched_files(folder: Path) -> Iterator[Path]:
-    """Give the files below a folder but for what .dvcignore names.
+    """Yield the files below a folder but for what .dvcignore names.
 
     Patterns are compared with single names; those that hold a slash are not supported.
     """

@@ -46,7 +46,7 @@ class NextRun:
 def next_run(
     dataset: str, dedupe_result: DedupeResult, params: Split, decided: Mapping[str, Verdict]
 ) -> NextRun:
-    """Return what the next `dvc repro` does to a dataset with these verdicts."""
+    """Return what the next `dvc repro` will do to a dataset with these verdicts."""
     try:
         check_decisions(decisions_path(dataset), decided, dedupe_result)
         parts = partition(dedupe_result, params, decided)

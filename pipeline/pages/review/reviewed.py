@@ -183,7 +183,7 @@ class ReviewedDataset:
         }
 
     def next_run(self) -> NextRun:
-        """Return what the next `dvc repro` does to this dataset."""
+        """Return what the next `dvc repro` will do to this dataset."""
         if not all(file.exists() for file in self._deduped):
             return NextRun(list(STAGES), "every stage (first run)")
         state = self.log.state()

@@ -51,7 +51,7 @@ def main(
     """
     if token is not None and not re.fullmatch(rf"[!-~]{{{MIN_TOKEN},}}", token):
         raise PipelineError(
-            f"--token: needs {MIN_TOKEN} or more ASCII characters without blanks; "
+            f"--token: needs {MIN_TOKEN} or more ASCII characters without spaces; "
             "run `openssl rand -hex 16` to make one"
         )
     from pipeline.dataset.paths import check_dataset, trained_datasets

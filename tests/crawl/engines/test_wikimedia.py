@@ -51,7 +51,7 @@ def test_results_are_sorted_and_have_an_attribution(web: Server, ask: Ask) -> No
         (
             {"query": {"pages": {"1": {}}}},
             "changed",
-            "answer in an unknown format: no list 'pages' in the answer",
+            "answer in an unknown format: no list 'pages' in the response",
         ),
     ],
 )

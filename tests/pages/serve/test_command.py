@@ -26,10 +26,10 @@ from tests.worlds import draw_shape
     [
         (["nosuch"], "unknown dataset 'nosuch'; this project has: dances, tamil"),
         (["../letters"], "unknown dataset '../letters'"),
-        (["--token", "short"], "--token: needs 16 or more ASCII characters without blanks"),
+        (["--token", "short"], "--token: needs 16 or more ASCII characters without spaces"),
         (
             ["--token", "a token of many words"],
-            "without blanks; run `openssl rand -hex 16` to make one",
+            "without spaces; run `openssl rand -hex 16` to make one",
         ),
     ],
 )
