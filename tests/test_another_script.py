@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.convert import stage as convert
 from pipeline.dedupe import stage as dedupe
-from pipeline.demo.letters import tar_gz, unipen
+from pipeline.demo.drawn_letters import tar_gz, unipen
 from pipeline.fetch import stage as fetch
 from pipeline.split import stage as split
 from tests.running import run

@@ -112,7 +112,7 @@ class ArchiveReader:
         if letter.class_id not in self.classes:
             raise Rejected("unlabelled", f"no class {letter.class_id!r} in the class table")
         if letter.sample_id in self._seen:
-            raise Rejected("duplicate-member", "an earlier member has this name")
+            raise Rejected("duplicate-member", "a member of this name came before")
         self._seen.add(letter.sample_id)
 
     def _reject(self, part: PartCounts, member: Member, path: Path, rejection: Rejected) -> None:

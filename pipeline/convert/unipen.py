@@ -108,7 +108,7 @@ class _Reader:
         """Read one file, and each included file at its place."""
         self.bytes += len(data)
         if self.bytes > MAX_BYTES or self.included > MAX_INCLUDES or depth > MAX_DEPTH:
-            raise Rejected("corrupt", f"{path}: endless includes")
+            raise Rejected("corrupt", f"{path}: includes without end")
         text = _unix_text(data)
         keyword = b""
         for keyword, value in _statements(text):
@@ -303,16 +303,14 @@ def _points_by_row(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Point
     except ValueError as error:
         raise Rejected("corrupt", "points that are not numbers") from error
     if not (np.abs(values) < MAX_VALUE).all():
-        raise Rejected(
-            "corrupt", f"a value out of range: {values[~(np.abs(values) < MAX_VALUE)][0]}"
-        )
+        raise Rejected("corrupt", f"a value of {values[~(np.abs(values) < MAX_VALUE)][0]}")
     if is_cut and len(table[-1]) < width:
-        raise Rejected("truncated", f"ends within a row, after {len(table[-1])} of {width} values")
+        raise Rejected("truncated", f"ends within a row, {len(table[-1])} of {width} values in it")
     if len(values) == len(table) * width:
         return values.reshape(-1, width)
     lengths = [len(row) for row in table]
     if min(lengths) <= max(columns.index("X"), columns.index("Y")):
-        raise Rejected("corrupt", f"a row has too few values for X and Y: {min(lengths)}")
+        raise Rejected("corrupt", f"a row of {min(lengths)} values, without X or Y")
     points = np.full((len(table), width), np.nan)
     points[np.arange(width) < np.array(lengths)[:, None]] = values
     return points

@@ -123,7 +123,8 @@ def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> in
             else:
                 raise PipelineError(
                     f"split: class {names[name]} cannot have a group in {PARTS[part]}: moving one "
-                    "would leave another class without images in a part; add images or use smaller groups"
+                    "would leave another class without images in a part; add images or use "
+                    "smaller groups"
                 )
     return moved
 

@@ -95,7 +95,7 @@ def test_a_table_with_other_column_names(at: Path) -> None:
             "error: unknown dataset 'cats'; this project has: dances, tamil",
         ),
         (["birds", "b", "--table", "t.csv"], "t.csv: file not found; check the name of the table"),
-        (["birds", "b", "--table", "../t.csv"], "expected a file inside the folder that `path` names"),
+        (["birds", "b", "--table", "../t.csv"], "expected a file inside the folder"),
         (["birds", "b", "--column", "label=x"], "table is null"),
         (
             ["birds", "b", "--column", "lable=x"],

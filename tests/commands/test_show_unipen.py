@@ -115,7 +115,8 @@ def test_a_segment_is_drawn_alone(tmp_path: Path) -> None:
     target = tmp_path / "b.png"
     assert described(path, "--draw", target, "--segment", "1")[0]["drawn"]["width"] == 17
     result = show(path, "--draw", target, "--segment", "2")
-    assert result.exit_code == 1 and "no segment 2; the file has 2, numbered from 0" in result.output
+    assert result.exit_code == 1
+    assert "no segment 2; the file has 2, numbered from 0" in result.output
 
 
 @pytest.mark.parametrize("lines", [b"", b".X_POINTS_PER_INCH 10\n"])

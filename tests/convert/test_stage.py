@@ -326,7 +326,7 @@ def test_a_killed_worker_is_a_one_line_error_and_nothing_is_lost(project: Projec
     _, errors = running.communicate(timeout=120)
     lines = [line for line in errors.splitlines() if not line.startswith("convert tamil:")]
     assert running.returncode == 1
-    assert len(lines) == 1 and lines[0].startswith("error: a process at work died"), errors
+    assert len(lines) == 1 and lines[0].startswith("error: a worker process died"), errors
     assert (folder / "data/tamil/samples.parquet").read_bytes() == b"what was there"
     assert not any(is_alive(pid) for pid in helpers)
 

@@ -229,7 +229,7 @@ def test_without_images_the_error_says_what_to_do(
             {"path": "mine", "table": "t.csv", "layout": "part/class"},
             "name the parts in the column official_part",
         ),
-        ({"path": "mine", "table": "../t.csv"}, "expected a file inside the folder that `path` names"),
+        ({"path": "mine", "table": "../t.csv"}, "expected a file inside the folder"),
         ({"path": "mine", "table": "t.csv", "columns": {"lable": "x"}}, "folder.birds.columns"),
         ({"path": "mine", "tabel": "t.csv"}, "did you mean table"),
     ],
