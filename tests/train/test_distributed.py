@@ -1,8 +1,7 @@
-"""Two processes, started as people start them, train what one process trains."""
+"""Two processes train what one process trains; they are started as people start them."""
 
 from __future__ import annotations
 
-import csv
 import os
 import socket
 import subprocess
@@ -10,29 +9,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import Train
+from pipeline.dataset.paths import checkpoint_path
 from pipeline.model.device import Compute
 from pipeline.train.distributed import first_goes_first, join, leave, only_first_prints, summed
 from pipeline.train.stage import train
+from tests.training import TINY, are_equal, history_of, tiny, weights_of
 from tests.worlds import SHAPES, write_world
 
 Project = Callable[..., Path]
-TINY: dict[str, Any] = {
-    "size": 32,
-    "batch_size": 24,
+CHANGES = {
     "frozen_epochs": 0,
-    "unfrozen_epochs": 2,
     "lr_find_steps": 4,
-    "checkpoint_s": 0,
-    "device": "cpu",
     "precision": "fp32",
     "dropout": 0,
     "ema": 0.5,
@@ -40,48 +33,54 @@ TINY: dict[str, Any] = {
 WORLD = {shape: {"train": 12, "valid": 4} for shape in SHAPES} | {"disc": {"train": 13, "valid": 3}}
 LAUNCH = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
 LAUNCH += ["--mixed_precision", "bf16", "--dynamo_backend", "no", "--main_process_port", "0"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(Path(__file__).parent.parent.parent),
+}
 
-# A CPU's norms see a process's share of the batch; here they are as in use, and see nothing.
+# The stage with a small network.
+SMALL = """
+import pytest
+from tests.training import use_small_network
+from pipeline.train.stage import main
+use_small_network(pytest.MonkeyPatch())
+main()
+"""
+# A CPU's norm layers see a process's share of the batch. Here they are as in use and see nothing.
 WITHOUT_NORMS = """
 from torch import nn
 nn.modules.batchnorm._BatchNorm.train = lambda self, mode=True: nn.Module.train(self, False)
-from pipeline.train.stage import main
-main(["two"])
 """
 
 
-def history_of(dataset: str) -> list[list[float]]:
-    path = Path("data") / dataset / "reports" / "train" / "history.csv"
-    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+def numbers_of(dataset: str) -> list[list[float]]:
+    """Return the numbers in a dataset's history.csv."""
+    rows = history_of(dataset)
     return [[float(value) for key, value in row.items() if key != "stage"] for row in rows]
 
 
-def weights_of(dataset: str) -> dict[str, torch.Tensor]:
-    return dict(load_file(Path("data") / dataset / "model" / "model.safetensors"))
-
-
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_network")
 def test_two_processes_give_the_losses_of_one(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = project(**{"train.two": TINY})
+    root = project(**{"train.two": TINY | CHANGES})
     for dataset in ("one", "two"):
         write_world(root, dataset, WORLD)
-    (root / "two.py").write_text(WITHOUT_NORMS, encoding="utf-8")
+    (root / "two.py").write_text(WITHOUT_NORMS + SMALL, encoding="utf-8")
     done = subprocess.run(
-        [*LAUNCH, "two.py"], env=ENVIRONMENT, capture_output=True, text=True, check=False
+        [*LAUNCH, "two.py", "two"], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     norms = nn.modules.batchnorm._BatchNorm
     monkeypatch.setattr(norms, "train", lambda norm, mode=True: nn.Module.train(norm, False))
-    torch.set_num_threads(1)
-    train("one", Train.model_validate(TINY))
-    for ours, theirs in zip(history_of("one"), history_of("two"), strict=True):
+    train("one", tiny(**CHANGES))
+    for ours, theirs in zip(numbers_of("one"), numbers_of("two"), strict=True):
         assert theirs == pytest.approx(ours, abs=1e-4)
     one, two = weights_of("one"), weights_of("two")
     assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
     assert done.stderr.count("2 processes, each on cpu") == done.stderr.count("epoch 1:") == 1
-    assert not list((root / "data" / "two" / "checkpoints").iterdir())
+    assert not list(checkpoint_path("two").parent.iterdir())
 
 
 def start_two(dataset: str) -> list[subprocess.Popen[str]]:
@@ -91,7 +90,7 @@ def start_two(dataset: str) -> list[subprocess.Popen[str]]:
     where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "pipeline.train", dataset],
+            [sys.executable, "-c", SMALL, dataset],
             env=ENVIRONMENT | where | {"RANK": rank, "LOCAL_RANK": rank},
             stderr=subprocess.PIPE,
             text=True,
@@ -100,37 +99,38 @@ def start_two(dataset: str) -> list[subprocess.Popen[str]]:
     ]
 
 
-def ends(children: list[subprocess.Popen[str]]) -> list[str]:
-    said = [child.communicate(timeout=200)[1] for child in children]
-    assert [child.returncode for child in children] == [0, 0], said
-    return said
+def outputs(children: list[subprocess.Popen[str]]) -> list[str]:
+    """Wait until both processes end without an error; return their outputs."""
+    errors = [child.communicate(timeout=200)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], errors
+    return errors
 
 
 @pytest.mark.slow
-def test_two_processes_killed_go_on_to_the_same_end(project: Project) -> None:
-    root = project(**{"train.whole": TINY, "train.killed": TINY})
+def test_two_killed_processes_resume_to_the_same_result(project: Project) -> None:
+    params = TINY | CHANGES | {"unfrozen_epochs": 6}  # enough that the kill comes before the end
+    root = project(**{"train.whole": params, "train.killed": params})
     for dataset in ("whole", "killed"):
         write_world(root, dataset, WORLD)
-    ends(start_two("whole"))
-    state = root / "data" / "killed" / "checkpoints" / "state.pt"
+    outputs(start_two("whole"))
+    checkpoint = checkpoint_path("killed")
     children = start_two("killed")
     try:
-        give_up = time.monotonic() + 120
-        while not state.exists():
-            assert not any(child.poll() for child in children) and time.monotonic() < give_up
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists():
+            assert not any(child.poll() for child in children) and time.monotonic() < deadline
             time.sleep(0.002)
     finally:
         for child in children:
             child.kill()
             child.communicate()
-    first, second = ends(start_two("killed"))
-    assert "resuming after epoch 1" in first and "epoch" not in second
-    assert history_of("whole") == history_of("killed")
-    whole, killed = weights_of("whole"), weights_of("killed")
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    first, second = outputs(start_two("killed"))
+    assert "resuming after epoch " in first and "epoch" not in second
+    assert numbers_of("whole") == numbers_of("killed")
+    assert are_equal(weights_of("whole"), weights_of("killed"))
 
 
-def test_without_accelerate_several_processes_are_one_clear_line(
+def test_several_processes_without_accelerate_are_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -139,11 +139,11 @@ def test_without_accelerate_several_processes_are_one_clear_line(
         join(Compute(torch.device("cpu"), None, channels_last=False))
 
 
-def test_one_process_needs_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_process_waits_for_no_other(capsys: pytest.CaptureFixture[str]) -> None:
     alone = Compute(torch.device("cpu"), None, channels_last=False)
     assert join(alone) == alone
     with first_goes_first(alone), only_first_prints(alone):
-        print("heard", file=sys.stderr)
+        print("printed", file=sys.stderr)
     leave(alone)
-    assert capsys.readouterr().err == "heard\n"
+    assert capsys.readouterr().err == "printed\n"
     assert summed(torch.ones(2), alone.device).tolist() == [1, 1]
