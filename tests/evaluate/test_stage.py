@@ -21,7 +21,7 @@ from pipeline.evaluate.stage import evaluate
 from pipeline.model.inputs import View
 from pipeline.model.network import Card, build, save_model
 from pipeline.train.stage import train
-from tests.train.test_stage import tiny
+from tests.training import tiny
 from tests.worlds import SHAPES, write_world
 
 Project = Callable[..., Path]
