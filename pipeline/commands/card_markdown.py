@@ -164,7 +164,7 @@ def licences(facts: Facts) -> Iterator[str]:
 def duplicates(facts: Facts) -> Iterator[str]:
     """Yield how duplicates were found and how many samples were left out."""
     if facts.dedupe is None or facts.policy is None:
-        yield "Duplicates have not been searched yet."
+        yield "Duplicates have not been searched for yet."
         return
     report, policy = facts.dedupe, facts.policy
     yield f"{report['kept']} of {report['samples']} samples are kept."

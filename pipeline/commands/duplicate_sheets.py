@@ -27,7 +27,7 @@ def main(dataset: str, most: int, target: Path | None) -> None:
     """Draw duplicates and possible duplicates side by side.
 
     Each sheet shows pairs of one kind: removed near-duplicates, label conflicts, pairs to review,
-    mirror images and crops. The images belong to their makers, so git ignores the folder.
+    mirror images and crops. The images belong to their creators, so git ignores the folder.
 
     \b
     Example:

@@ -45,7 +45,7 @@ def fetched(report: Report) -> Facts:
 
 
 def converted(report: Report) -> Facts:
-    """Yield the samples of each part of the archives."""
+    """Yield the samples of each official split."""
     for name, part in report["parts"].items():
         writers = f" by {part['writers']} writers" if part["writers"] else ""
         yield (

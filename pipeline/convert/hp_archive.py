@@ -53,7 +53,7 @@ class HpLayout:
     def class_of(self, sample_id: str) -> str:
         """Return the class that labels.txt gives; the first call reads it.
 
-        Raises Rejected "unlabelled" if it names no such letter, and PipelineError if a line of
+        Raises Rejected "unlabelled" if labels.txt lacks the letter, and PipelineError if a line of
         labels.txt is wrong.
         """
         if self._classes is None:

@@ -1,9 +1,9 @@
-"""icrawler's feeder, parser and downloader, made exact.
+"""icrawler's feeder, parser and downloader, made deterministic.
 
     feeder --streams--> parser --images in order of rank--> downloader --> ledger
 
-The set of stored images depends on what the engines answer and not on how fast each image comes:
-downloads begin in order of rank, and never more of them at once than are still wanted.
+The set of stored images depends on what the engines answer and not on how fast each image arrives:
+downloads begin in order of rank, and no more run at once than images are still wanted.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class ClassNames(dict[str, ClassName]):
 
 
 def class_names(samples: pa.Table) -> ClassNames:
-    """Return the names in a table of samples with NAME_COLUMNS.
+    """Return the class names in a table of samples that has NAME_COLUMNS.
 
     If samples of one label have several names, the last name in alphabetical order is used.
     """

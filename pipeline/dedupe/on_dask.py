@@ -108,7 +108,10 @@ def explode(shard: str, plan: Plan, choices: Sequence[Choice], bits: int) -> lis
 
 
 def join(plan: Plan, choices: Sequence[Choice], pieces: Sequence[Sequence[U64]]) -> Found:
-    """Return the pairs of a partition; `pieces` are its values by shard and choice of blocks."""
+    """Return the pairs of a partition.
+
+    `pieces` are the partition's values, by shard and by choice of blocks.
+    """
     found: list[Any] = []
     for chosen, values in zip(choices, zip(*pieces, strict=True), strict=True):
         in_partition = np.concatenate(values)

@@ -94,7 +94,7 @@ def _show(axes: Axes, matrix: Ints, totals: Ints, names: Sequence[str], size: fl
 def draw_most_confused(path: Path, matrix: Ints, names: Sequence[str], title: str) -> None:
     """Draw the most confused pairs of classes as bars; with many classes, also their matrix.
 
-    `names` may be longer than those of the whole matrix.
+    The strings in `names` may be longer than the labels of the full matrix.
     """
     pairs = most_confused(matrix)[:PAIRS]
     is_enlarged = len(names) > WITH_COUNTS and bool(pairs)

@@ -30,7 +30,7 @@ def crawled(reports: Mapping[str, Any]) -> list[Block]:
             sum(report["refused"].values()),
         ]
         rows.append((name.removeprefix(CRAWL_REPORT).removesuffix(".json"), *map(Number, numbers)))
-    header = ("class", "wanted", "stored", "repeated", "refused")
+    header = ("class", "wanted", "stored", "already stored", "refused")
     return [
         Table("Crawled images", header, rows),
         *counted("Refused downloads by reason", "reason", refused),
@@ -46,7 +46,7 @@ def accepted(report: Mapping[str, Any]) -> list[Block]:
     ]
     unknown = report["licences"].get("unknown", 0)
     return [
-        Table("Samples", ("what", "number"), rows),
+        Table("Samples", ("item", "number"), rows),
         *counted("Rejected files by reason", "reason", report["rejected"]),
         *counted("Search engines", "engine", report.get("engines", {})),
         *counted("Licences", "licence", report["licences"]),
@@ -69,7 +69,7 @@ def fetched(report: Mapping[str, Any]) -> list[Block]:
 
 
 def converted(report: Mapping[str, Any]) -> list[Block]:
-    """Return the samples of each part of the archives, and the rejected files by reason."""
+    """Return the samples of each official split, and the rejected files by reason."""
     rows: list[Sequence[Cell]] = [
         (name, *(Number(part[key]) for key in ("samples", "classes", "writers")))
         for name, part in report["parts"].items()
@@ -77,7 +77,7 @@ def converted(report: Mapping[str, Any]) -> list[Block]:
     rejected: Counter[str] = Counter()
     for part in report["parts"].values():
         rejected.update(part["rejected"])
-    header = ("part of the archives", "samples", "classes", "known writers")
+    header = ("official split", "samples", "classes", "known writers")
     return [
         Table("Converted handwriting", header, rows),
         *counted("Rejected files by reason", "reason", rejected),

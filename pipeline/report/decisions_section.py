@@ -33,7 +33,7 @@ def applied(report: Mapping[str, Any]) -> list[Block]:
         for name, count in decided.get("touching", {}).items()
     ]
     rows.append(("images that the dataset no longer has", Number(decided["of_no_sample"])))
-    blocks: list[Block] = [Table("Decisions applied by the split", ("what", "images"), rows)]
+    blocks: list[Block] = [Table("Decisions applied by the split", ("item", "images"), rows)]
     if touched := touching_held_out(decided):
         blocks.append(
             Text(

@@ -27,17 +27,19 @@ def deduped(report: Mapping[str, Any]) -> list[Block]:
         ("clusters of two or more samples", Number(report["clusters"]["of_several"])),
         ("samples in the largest cluster", Number(report["clusters"]["largest"])),
     ]
-    return [Table("Result of the search for duplicates", ("what", "number"), rows)]
+    return [Table("Result of the search for duplicates", ("item", "number"), rows)]
 
 
 def of_duplicates(data: Data) -> Planned | Missing:
     """Plan pairs of each kind, the least similar first."""
     if not (dedupe_path(data.dataset).exists() and pairs_path(data.dataset).exists()):
-        return Missing("Duplicates have not been searched yet", f"dvc repro dedupe@{data.dataset}")
+        return Missing(
+            "Duplicates have not been searched for yet", f"dvc repro dedupe@{data.dataset}"
+        )
     groups = []
     for kind, pairs in pairs_by_kind(data.dataset).items():
         for first, second, bits in pairs[:PAIRS]:
-            distance = f", {bits} of 64 bits differ" if bits >= 0 else ""
+            distance = f", {bits} of 64 hash bits differ" if bits >= 0 else ""
             both = [Shown(sample_id, data.name_of(sample_id)) for sample_id in (first, second)]
             groups.append((f"{KINDS[kind]}{distance}", both))
     return Planned("Pairs of similar images, the least similar first", groups)

@@ -76,7 +76,7 @@ def galleries(dataset: str, plans: Collection[Plan]) -> dict[Plan, list[Block]]:
     Raises PipelineError if a table is damaged.
     """
     if not samples_path(dataset).exists():
-        without = Missing("The images are not here", f"dvc pull {samples_path(dataset)}")
+        without = Missing("The images are not on this machine", f"dvc pull {samples_path(dataset)}")
         return {plan: [without] for plan in plans}
     table = read_samples(dataset, COLUMNS)
     data = Data(dataset, {row[SAMPLE_ID]: row for row in table.to_pylist()}, class_names(table))

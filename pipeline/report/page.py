@@ -39,7 +39,9 @@ TEMPLATES = Path(__file__).parent / "templates"
     help="File to write. Git ignores report.html, because the images belong to their makers.",
 )
 @click.option(
-    "--compare", metavar="REV", help="Show the numbers of this git revision beside those of now."
+    "--compare",
+    metavar="REV",
+    help="Show the numbers of this git revision beside the current ones.",
 )
 def main(dataset: tuple[str, ...], target: Path, compare: str | None) -> None:
     """Write one HTML page about a run: data, leaks, training, results, errors, decisions.

@@ -55,8 +55,8 @@ def evaluated(report: Mapping[str, Any]) -> list[Block]:
             numbers = [Number(value, "share", "higher") for value in values]
             rows.append((f"accuracy by group (writer or page): {key}", *numbers))
     return [
-        Table("Measured performance", ("measure", *(SETS[name] for name in parts)), rows),
-        Text(f"Accuracy by chance: {1 / report['classes']:.1%}."),
+        Table("Measured performance", ("metric", *(SETS[name] for name in parts)), rows),
+        Text(f"Chance accuracy: {1 / report['classes']:.1%}."),
     ]
 
 

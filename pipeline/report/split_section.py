@@ -33,7 +33,7 @@ def divided(report: Mapping[str, Any]) -> list[Block]:
 def leaked(report: Mapping[str, Any]) -> list[Block]:
     """Return the share of held-out images with a match in the training set, by kind of match."""
     leak = report["leak"]
-    columns = {"published split": leak.get("publisher")}
+    columns = {"official split": leak.get("publisher")}
     columns |= {SETS[name]: shares for name, shares in leak["after"].items()}
     found = {name: shares for name, shares in columns.items() if shares is not None}
     rows: list[Sequence[Cell]] = [

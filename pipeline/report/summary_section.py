@@ -72,7 +72,7 @@ class Rows:
 
     def _table(self, run: Run) -> list[Block]:
         rows = [row for name, read in self.reports.items() for row in interpreted(run, name, read)]
-        return [Table("Key numbers", ("measure", "value"), rows)] if rows else []
+        return [Table("Key numbers", ("metric", "value"), rows)] if rows else []
 
 
 SUMMARY = Definition(

@@ -29,7 +29,7 @@ def trained(report: Mapping[str, Any]) -> list[Block]:
     for key, (words, as_format, better) in MEASURES.items():
         numbers = [Number(stage[key], as_format, better) for stage in stages.values()]
         rows.append((words, *numbers))
-    header = ("at the end of a stage", *(name.replace("_", " ") for name in stages))
+    header = ("stage", *(name.replace("_", " ") for name in stages))
     return [
         Text(
             f"Training set: {report['train']} samples of {report['classes']} classes. "

@@ -38,7 +38,7 @@ def unknown_licences(count: int) -> str:
     """Return the notice about images without a known licence."""
     return (
         f"Licence unknown: {count} images. You may look at them here. "
-        "Ask their makers before you publish them."
+        "Get their creators' permission before you publish them."
     )
 
 

@@ -1,7 +1,7 @@
 """fastai's `export.pkl`: a learner that loads without kalai.
 
-The preparation of images is pickled by value, with this module and `pipeline.model.inputs`. A
-pickle runs code when it is loaded: kalai writes one and never loads one.
+The preprocessing code (this module and `pipeline.model.inputs`) is pickled by value. A pickle runs
+code when it is loaded: kalai writes one and never loads one.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Changed(Protocol):
 
 
 class Finder(LRFinder):
-    """fastai's learning rate finder without its file of weights: the state keeps them."""
+    """fastai's learning rate finder; it keeps no file of weights, since the state has them."""
 
     def before_fit(self) -> None:
         """Start the curve."""

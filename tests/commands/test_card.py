@@ -89,7 +89,7 @@ def test_a_card_before_dedupe_and_split(project: Project) -> None:
     assert card().exit_code == 0
     text = text_of(root)
     assert "44 images of 3 classes." in text
-    assert "Duplicates have not been searched yet." in text
+    assert "Duplicates have not been searched for yet." in text
     assert "The dataset has not been split yet." in text
     assert "The split has not been audited yet." in text
     assert list(table(text, "Classes")[0]) == ["label", "name", "samples"]

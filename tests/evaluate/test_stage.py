@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
-from pipeline.charts.contact_sheet import GAP, Cell, draw_cells
+from pipeline.charts.contact_sheet import Cell, draw_cells
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import read_json
 from pipeline.core.params import Evaluate
@@ -126,12 +124,6 @@ def test_reports_and_predictions_agree_with_each_other(project: Project) -> None
         cells.append(Cell(images[row["sample_id"]], (label, below)))
     draw_cells(root / "expected.png", cells)
     assert sheet_path("shapes", "top_losses").read_bytes() == (root / "expected.png").read_bytes()
-    with (
-        Image.open(root / "expected.png") as sheet,
-        Image.open(io.BytesIO(cells[0].image)) as first,
-    ):
-        shown = np.asarray(sheet.convert("RGB").crop((GAP, GAP, GAP + 144, GAP + 144)))
-        assert (shown[72, 0] == np.asarray(first)[20, 0]).all(), "the background of the image"
     before = {path: path.read_bytes() for path in (root / "data").rglob("*") if path.is_file()}
     evaluate("shapes", CPU)
     assert before == {path: path.read_bytes() for path in before}  # a rerun makes no diff

@@ -42,7 +42,8 @@ def test_a_line_parts_the_stages(tmp_path: Path) -> None:
 
 def test_a_dot_marks_the_suggested_rate_on_the_curve(tmp_path: Path) -> None:
     blue = {}
-    for suggested in (None, 1e-3, 1e-1):
+    rates: tuple[float | None, ...] = (None, 1e-3, 1e-1)
+    for suggested in rates:
         draw_finder(tmp_path / f"{suggested}.png", CURVE, {"stage_1": suggested})
         blue[suggested] = drawn_in(tmp_path / f"{suggested}.png", BLUE)
     assert blue[1e-3] > blue[None] + 50 < blue[1e-1]

@@ -19,7 +19,7 @@ _CAPTCHA = (b"captcha", b"unusual traffic", b"are you a robot", b"verify you are
 
 
 class Bing(Engine):
-    """Bing's pages `images/async`, with the filters that icrawler names."""
+    """Bing's `images/async` pages, with icrawler's filter names."""
 
     name = "bing"
     default_url = "https://www.bing.com"

@@ -1,6 +1,6 @@
 """Draw the strokes of a pad or a pen file as an archive's letters are drawn.
 
-A pen file names its tablet's points per inch; a pad on a screen has any size. The pen is a few
+A pen file gives its tablet's resolution; an on-screen pad can be any size. The pen is a few
 pixels wide whatever the size of the letter. So a letter from a pad is first scaled to the median
 size of the archive's letters: otherwise its strokes would be too thick or too thin for the model.
 """

@@ -142,6 +142,7 @@ def test_the_page_holds_no_foreign_or_inline_code(reader: Client) -> None:
     assert "'unsafe" not in page.headers["content-security-policy"]
 
 
+@pytest.mark.slow
 def test_every_answer_agrees_with_the_openapi_document(reader: Client) -> None:
     """A valid body may name an unknown image, so 422 is a right answer to it, too."""
     schema = schemathesis.openapi.from_url(f"{reader.origin}/openapi.json")

@@ -237,7 +237,8 @@ def test_every_action_by_keyboard_alone(url: str, tabs: Tabs) -> None:
     press("Enter")
     for key in ("d", "k", "n", "c", "s"):
         press(key)  # each goes on to the next image
-    wait_for(page, "5 images decided: 1 delete · 1 keep · 1 keeper · 1 not-duplicate · 1 relabel")
+    counts = "1 delete · 1 keep · 1 keeper · 1 not-duplicate · 1 relabel"
+    wait_for(page, f"5 images with decisions: {counts}")
     press("Home")
     assert current(page).startswith(first)
     assert "decision: deleted" in current(page)
@@ -259,7 +260,7 @@ def test_every_action_by_keyboard_alone(url: str, tabs: Tabs) -> None:
     press("u")
     page.wait_for_selector(".toast:has-text('Undone: relabel 1')")
     press("Control+z")
-    wait_for(page, "4 images decided: 1 keep · 1 keeper · 1 not-duplicate · 1 relabel")
+    wait_for(page, "4 images with decisions: 1 keep · 1 keeper · 1 not-duplicate · 1 relabel")
     press("Home")
     press("j")
     assert "decision" not in current(page)
@@ -279,7 +280,7 @@ def test_many_at_once(url: str, tabs: Tabs) -> None:
     item(page, "jagoi/4").locator(".tick").click()
     assert about.text_content() == "3 images selected"
     page.keyboard.press("d")
-    wait_for(page, "3 images decided: 3 delete")
+    wait_for(page, "3 images with decisions: 3 delete")
     assert {name for name, _, _ in decided()} == {"jagoi/0", "jagoi/2", "jagoi/4"}
     assert len({each.time for each in read_decisions(PATH)}) == 1
     page.locator(".toast").get_by_role("button", name="Undo").click()
@@ -301,7 +302,7 @@ def test_many_at_once(url: str, tabs: Tabs) -> None:
     shown = {row.content_id for row in read_split(NAME) if row.label == "odissi"}
     assert about.text_content() == f"{len(shown)} images selected"
     page.keyboard.press("k")
-    wait_for(page, f"{len(shown)} images decided: {len(shown)} keep")
+    wait_for(page, f"{len(shown)} images with decisions: {len(shown)} keep")
 
 
 def test_a_conflict_is_settled_by_one_key_and_a_keeper_is_chosen(url: str, tabs: Tabs) -> None:
@@ -381,7 +382,7 @@ def test_decisions_survive_a_reload_and_can_be_undone_after_it(url: str, tabs: T
     assert page.evaluate("location.hash") == "#suspects"
     assert page.locator(".item .verdict").count() == 3
     page.keyboard.press("u")
-    wait_for(page, "2 images decided: 1 delete · 1 keep")
+    wait_for(page, "2 images with decisions: 1 delete · 1 keep")
     held_out = page.locator("#decided .warn")
     held_out.wait_for()
     text = held_out.text_content() or ""
@@ -448,7 +449,7 @@ def test_on_a_phone(url: str, tabs: Tabs) -> None:
     card.locator(".tick").tap()
     item(page, "jagoi/1").locator(".tick").tap()
     page.locator("#actions").get_by_role("button", name="Delete").tap()
-    wait_for(page, "2 images decided: 2 delete")
+    wait_for(page, "2 images with decisions: 2 delete")
     page.locator("#filters > summary").tap()
     page.locator("#of-part").select_option("train")
     page.locator("#filters > summary").tap()
@@ -528,7 +529,7 @@ def test_ten_thousand_images(tabs: Tabs, project: Callable[..., Path]) -> None:
         page.keyboard.press("PageUp")
         page.keyboard.press("Control+a")
         page.keyboard.press("d")
-        wait_for(page, "10,000 images decided: 10,000 delete")
+        wait_for(page, "10,000 images with decisions: 10,000 delete")
         page.locator("#search").fill("class 07/47")
         page.wait_for_function("() => document.querySelectorAll('.item').length < 20")
         page.close()

@@ -349,6 +349,7 @@ class TokenAuth(requests.auth.AuthBase):
         return request
 
 
+@pytest.mark.slow
 def test_every_answer_agrees_with_the_openapi_document(
     serve_client: httpx.Client, serve_page: LocalPage
 ) -> None:

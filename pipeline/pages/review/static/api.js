@@ -4,7 +4,7 @@ const token = document.querySelector('meta[name="kalai-token"]').content;
 const dataset = document.getElementById("page").dataset.dataset;
 const base = `/api/${encodeURIComponent(dataset)}`;
 
-/** The server does not answer, so nothing can be saved. */
+/** The server is not responding, so nothing can be saved. */
 export class ServerGone extends Error {}
 
 async function request(path, options) {
@@ -12,7 +12,7 @@ async function request(path, options) {
   try {
     response = await fetch(`${base}/${path}`, options);
   } catch {
-    throw new ServerGone("kalai review does not answer");
+    throw new ServerGone("kalai review is not responding");
   }
   const answer = await response.json().catch(() => ({ error: response.statusText }));
   if (!response.ok) throw new Error(answer.error);

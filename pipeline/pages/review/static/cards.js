@@ -34,7 +34,7 @@ export function fill(card, item, { tab, samples, log, column }) {
   const part = item.row === null ? null : samples.value("part", item.row);
   const spoken = part && !lines.some((line) => line.includes(samples.partName(part)));
   card.setAttribute("aria-label", [...lines, spoken ? samples.partName(part) : "",
-    isKeeper ? "kept of its duplicates" : "", decision && `decision: ${decision}`]
+    isKeeper ? "kept among its duplicates" : "", decision && `decision: ${decision}`]
     .filter(Boolean).join(", "));
 }
 

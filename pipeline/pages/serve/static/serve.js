@@ -32,7 +32,7 @@ async function predict(path, type, body) {
     if (response.ok) show(answer);
     else fail(answer.error);
   } catch {
-    if (!mine.signal.aborted) fail("The server does not answer. Is kalai serve still running?");
+    if (!mine.signal.aborted) fail("The server is not responding. Is kalai serve still running?");
   }
 }
 
