@@ -23,9 +23,9 @@ endef
 
 .PHONY: help demo test test-fast browser lint docs constraints clean
 help:
-	@echo "make demo         install, then run the whole pipeline offline on a small drawn world"
+	@echo "make demo         install, then run the whole pipeline offline on small synthetic data"
 	@echo "make test         install, then run the linters, the type checker and all tests"
-	@echo "make test-fast    install, then run the tests that need no browser and no whole run"
+	@echo "make test-fast    install, then run the tests that need no browser and no full run"
 	@echo "make lint         format the code and fix what the linter can fix"
 	@echo "make docs         write docs/reference.md from the code"
 	@echo "make browser      install Chromium for the tests of the pages, if this user may"
