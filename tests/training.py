@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from pipeline.core.files import read_json
-from pipeline.core.params import Train
+from pipeline.core.params import Augment, Train
+from pipeline.dataset.labels import ClassName
 from pipeline.dataset.paths import model_folder, plots_folder, report_path
 from pipeline.model.architectures import ARCHITECTURES, RESNET34
-from pipeline.model.network import MODEL_WEIGHTS
+from pipeline.model.inputs import DecodedImages, View
+from pipeline.model.network import MODEL_WEIGHTS, Card
+from pipeline.train.loaders import Batches
 from pipeline.train.stage import train
 from tests.worlds import SHAPES
 
@@ -30,6 +33,34 @@ TINY: dict[str, Any] = {
     "device": "cpu",
 }
 WORLD = {shape: {"train": 12, "valid": 3, "test": 3} for shape in SHAPES}
+
+
+NUMBERED = Card((ClassName("a", "A"), ClassName("b", "B")), View(8, 1, "pad"), (0.0,), (1.0,))
+
+
+def batches(
+    count: int,
+    batch_size: int = 4,
+    augmenting: Augment | None = None,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Batches:
+    """Return a loader of grey images; the level of each is its number, its class is 0 or 1."""
+    pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros(
+        (1, 1, 8, 8), np.uint8
+    )
+    stored = DecodedImages(pixels, np.ones(count, np.float32))
+    targets = np.arange(count, dtype=np.int64) % 2
+    return Batches(
+        stored,
+        targets,
+        NUMBERED,
+        torch.device("cpu"),
+        batch_size=batch_size,
+        augmenting=augmenting,
+        rank=rank,
+        ranks=ranks,
+    )
 
 
 def small_body(channels: int) -> nn.Sequential:
@@ -75,8 +106,3 @@ def history_of(dataset: str = "shapes") -> list[dict[str, str]]:
 def are_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Return whether two networks have the same weights, bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def folder_of(dataset: str) -> Path:
-    """Return the folder that holds a dataset's tables, model and reports."""
-    return model_folder(dataset).parent

@@ -11,7 +11,7 @@ from pipeline.model.small_convs import SmallConvs
 BASE = {"size": 32, "batch_size": 4, "frozen_epochs": 1, "unfrozen_epochs": 1}
 
 
-def test_the_best_device_there_is_is_picked_and_a_missing_one_is_one_line() -> None:
+def test_auto_is_the_fastest_available_device_and_a_missing_one_is_an_error() -> None:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     best = next((name for name, is_there in there.items() if is_there), "cpu")
     assert pick_device().type == best
@@ -23,7 +23,7 @@ def test_the_best_device_there_is_is_picked_and_a_missing_one_is_one_line() -> N
             pick_device(name)
 
 
-def test_what_is_asked_for_is_done_and_what_is_auto_is_said() -> None:
+def test_params_decide_how_to_compute_and_auto_chooses() -> None:
     cpu = BASE | {"device": "cpu"}
     plain = choose(Train.model_validate(cpu | {"precision": "fp32", "channels_last": "off"}))
     assert plain.dtype is None and not plain.channels_last

@@ -28,7 +28,7 @@ def ink(width: int, height: int, border: int = 0) -> Image.Image:
 @pytest.mark.parametrize("fit", ["crop", "pad", "squish"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(100, 40), (40, 100), (7, 5), (1, 300), (64, 64)])
-def test_every_picture_gets_the_shape_of_the_view(
+def test_every_image_gets_the_shape_of_the_view(
     fit: str, channels: int, size: tuple[int, int]
 ) -> None:
     view = View(32, channels, fit)  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def test_every_picture_gets_the_shape_of_the_view(
     assert pixels.max() == 255
 
 
-def test_padding_keeps_the_aspect_and_adds_emptiness() -> None:
+def test_padding_keeps_the_aspect_and_adds_black() -> None:
     pixels, _ = prepare(ink(80, 40), View(64, 1, "pad", margin=2, invert=True))
     rows, columns = np.nonzero(pixels[0].max(1))[0], np.nonzero(pixels[0].max(0))[0]
     assert (columns[0], columns[-1]) == (2, 61)
@@ -45,25 +45,25 @@ def test_padding_keeps_the_aspect_and_adds_emptiness() -> None:
     assert pixels[0, 0].max() == 0
 
 
-def test_trimming_makes_a_picture_independent_of_the_paper_around_it() -> None:
+def test_trimming_removes_any_empty_border() -> None:
     view = View(64, 1, "pad", margin=2, trim=True, invert=True)
     tight, loose = (prepare(ink(80, 40, border), view)[0] for border in (0, 37))
     assert (tight == loose).all()
 
 
-def test_an_empty_paper_is_not_trimmed_to_nothing() -> None:
+def test_an_empty_image_is_not_trimmed() -> None:
     view = View(32, 1, "pad", trim=True, invert=True)
     assert prepare(Image.new("L", (20, 30), 255), view)[0].max() == 0
 
 
-def test_ink_is_neither_lost_nor_thinned_by_reducing() -> None:
+def test_shrinking_keeps_the_share_of_ink() -> None:
     image = ink(512, 512)
     share = (np.asarray(image.convert("L")) == 0).mean()
     pixels, _ = prepare(image, View(32, 1, "pad", invert=True))
     assert pixels.mean() / 255 == pytest.approx(share, rel=0.05)
 
 
-def test_a_crop_takes_the_middle_and_a_whole_picture_remembers_its_aspect() -> None:
+def test_a_crop_takes_the_middle_and_a_whole_image_keeps_its_aspect_ratio() -> None:
     image = Image.new("RGB", (90, 30), "red")
     image.paste(Image.new("RGB", (30, 30), "blue"), (30, 0))
     view = View(16, 3, "crop")
@@ -74,7 +74,7 @@ def test_a_crop_takes_the_middle_and_a_whole_picture_remembers_its_aspect() -> N
     assert (whole[0, :, :8] == 255).all() and (whole[2, :, 8:16] == 255).all()
 
 
-def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same() -> None:
+def test_a_large_jpeg_that_is_shrunk_while_decoding_is_nearly_the_same() -> None:
     rng = np.random.default_rng(0)
     smooth = Image.fromarray(rng.integers(0, 255, (6, 8, 3), np.uint8)).resize((1600, 1200))
     buffer = io.BytesIO()
@@ -85,7 +85,7 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same() -> Non
     assert np.abs(ours.astype(int) - plain).mean() < 2
 
 
-def test_pictures_come_in_the_order_asked_and_from_the_cache_the_second_time(
+def test_images_come_in_the_given_order_and_the_second_time_from_the_cache(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = project()
@@ -108,7 +108,7 @@ def test_pictures_come_in_the_order_asked_and_from_the_cache_the_second_time(
     assert len(list((root / "data" / "shapes" / "cache").iterdir())) == 2  # old ones are gone
 
 
-def test_random_crops_need_the_whole_picture(project: Project) -> None:
+def test_images_for_random_crops_are_stored_whole(project: Project) -> None:
     root = project()
     write_world(root, "shapes", {"disc": {"train": 2}})
     stored = decoded_images("shapes", "train", ["disc/0001"], View(20), whole=30)
@@ -117,13 +117,15 @@ def test_random_crops_need_the_whole_picture(project: Project) -> None:
     assert padded.pixels.shape == (1, 3, 20, 20) and padded.aspects[0] == 1
 
 
-def test_no_pictures_at_all_is_an_empty_array(project: Project) -> None:
+def test_no_images_are_an_empty_array(project: Project) -> None:
     root = project()
     write_world(root, "shapes", {"disc": {"train": 2}})
     assert decoded_images("shapes", "valid", [], View(20)).pixels.shape == (0, 3, 20, 20)
 
 
-def test_a_disk_without_room_is_one_line(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_full_is_an_error(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = project()
     write_world(root, "shapes", {"disc": {"train": 2}})
     full = shutil.disk_usage(root)._replace(free=9999)
@@ -135,7 +137,7 @@ def test_a_disk_without_room_is_one_line(project: Project, monkeypatch: pytest.M
     assert len(decoded_images("shapes", "train", ids, View(40)).pixels) == 2
 
 
-def test_what_is_missing_or_broken_is_one_line_with_its_name(project: Project) -> None:
+def test_a_missing_sample_or_dataset_is_an_error(project: Project) -> None:
     root = project()
     with pytest.raises(PipelineError, match="unknown dataset"):
         decoded_images("shapes", "train", ["a"], View(20))

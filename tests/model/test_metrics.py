@@ -58,11 +58,11 @@ def test_a_class_without_samples_is_not_averaged_in() -> None:
     assert found["balanced_accuracy"] == found["macro_f1"] == 1
 
 
-def test_an_empty_part_has_a_count_and_nothing_that_could_mislead() -> None:
+def test_an_empty_part_has_a_count_and_no_other_metric() -> None:
     assert metrics.summary(np.zeros((0, 4)), np.zeros(0, np.int64)) == {"count": 0}
 
 
-def test_wilson_is_the_published_interval() -> None:
+def test_wilson_agrees_with_published_intervals() -> None:
     # Newcombe 1998, table I: 81 of 263 and 15 of 148, method 3
     assert metrics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert metrics.wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
@@ -77,7 +77,7 @@ def test_wilson_agrees_with_scipy(count: int, share: float) -> None:
     assert metrics.wilson(right, count) == pytest.approx((low, high), abs=1e-7)
 
 
-def test_the_balanced_accuracy_interval_holds_the_truth_about_95_times_in_100() -> None:
+def test_the_balanced_accuracy_interval_contains_the_truth_about_95_times_in_100() -> None:
     rng = np.random.default_rng(1)
     truth = np.array([0.9, 0.5, 0.97, 0.7])
     held = 0
@@ -91,7 +91,7 @@ def test_the_balanced_accuracy_interval_holds_the_truth_about_95_times_in_100() 
 
 
 @given(st.integers(1, 2**32 - 1), st.floats(0.3, 4))
-def test_the_temperature_undoes_what_logits_were_multiplied_by(seed: int, factor: float) -> None:
+def test_the_temperature_undoes_a_factor_of_the_logits(seed: int, factor: float) -> None:
     logits, actual = sample(seed, 400)
     plain = metrics.fit_temperature(logits, actual)
     scaled = metrics.fit_temperature(logits * np.float32(factor), actual)
@@ -99,14 +99,14 @@ def test_the_temperature_undoes_what_logits_were_multiplied_by(seed: int, factor
 
 
 @pytest.mark.parametrize(("count", "least"), [(32, 0.95), (3000, 0.999)])
-def test_a_few_pictures_that_are_all_right_do_not_make_it_sure(count: int, least: float) -> None:
+def test_few_samples_without_errors_do_not_make_the_model_certain(count: int, least: float) -> None:
     actual = np.arange(count) % 4
     logits = np.eye(4, dtype=np.float32)[actual] * 5
     sure = metrics.softmax(logits, metrics.fit_temperature(logits, actual)).max(1)
     assert (sure > least).all() and (sure < count / (count + 0.5)).all()
 
 
-def test_the_temperature_lessens_the_calibration_error_and_moves_no_prediction() -> None:
+def test_the_temperature_lowers_the_calibration_error_and_changes_no_prediction() -> None:
     logits, actual = sample(3, 3000)
     sure = logits * 4
     temperature = metrics.fit_temperature(sure, actual)
@@ -116,21 +116,34 @@ def test_the_temperature_lessens_the_calibration_error_and_moves_no_prediction()
     assert metrics.calibration_error(before, actual) > 0.1
 
 
-def test_calibration_error_of_what_is_known() -> None:
+def test_calibration_error_of_a_known_case() -> None:
     # 10 predictions at 0.8, of which 5 are right: the gap is 0.3
     probabilities = np.tile([0.8, 0.2], (10, 1))
     actual = np.array([0] * 5 + [1] * 5)
     assert metrics.calibration_error(probabilities, actual) == pytest.approx(0.3)
 
 
-def test_most_confused_names_wrong_pairs_only_the_most_frequent_first() -> None:
+def test_the_most_confused_pairs_are_errors_only_the_most_frequent_first() -> None:
     matrix = np.array([[9, 2, 0], [5, 1, 0], [0, 2, 7]])
     assert metrics.most_confused(matrix) == [(1, 0, 5), (0, 1, 2), (2, 1, 2)]
     assert metrics.most_confused(matrix, at_least=3) == [(1, 0, 5)]
 
 
-def test_per_class_is_none_where_nothing_was_asked_or_named() -> None:
+def test_per_class_is_none_for_0_of_0() -> None:
     rows = metrics.per_class(np.array([[3, 0, 0], [1, 0, 0], [0, 0, 0]]))
     assert rows[0] == {"count": 3, "right": 3, "accuracy": 1, "precision": 0.75, "f1": 6 / 7}
     assert rows[1]["accuracy"] == 0 and rows[1]["precision"] is None
     assert rows[2] == {"count": 0, "right": 0, "accuracy": None, "precision": None, "f1": None}
+
+
+def test_each_metric_of_the_table_is_better_for_better_predictions() -> None:
+    actual = np.arange(40) % 4
+    right, wrong = (
+        metrics.summary(metrics.softmax(np.eye(4)[(actual + shift) % 4] * 9), actual)
+        for shift in (0, 1)
+    )
+    assert list(right) == ["count", "right", "classes", *metrics.METRICS]
+    for name, metric in metrics.METRICS.items():
+        if name != "top_3":  # the other classes tie, so both have all of them
+            better, worse = (right, wrong) if metric.direction == "higher" else (wrong, right)
+            assert better[name] > worse[name], name

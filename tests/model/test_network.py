@@ -41,17 +41,17 @@ def test_weights_have_fastais_names_and_shapes(channels: int) -> None:
     }
 
 
-def test_our_head_computes_what_fastais_does() -> None:
+def test_our_head_computes_what_fastais_head_does() -> None:
     torch.manual_seed(0)
     ours, theirs = build(7), create_vision_model(resnet34, 7, pretrained=False)
     theirs.load_state_dict(ours.state_dict())
-    pictures = torch.rand(3, 3, 48, 48)
+    images = torch.rand(3, 3, 48, 48)
     ours.eval(), theirs.eval()
     with torch.no_grad():
-        assert torch.allclose(ours(pictures), theirs(pictures), atol=1e-5)
+        assert torch.allclose(ours(images), theirs(images), atol=1e-5)
 
 
-def test_torchvisions_weights_go_into_the_body() -> None:
+def test_torchvisions_weights_and_our_own_are_loaded_into_the_body() -> None:
     published = resnet34(weights=None).state_dict()
     network = build(2)
     load_body(network, published, "published.pth", ARCHITECTURES[RESNET34])
@@ -72,12 +72,12 @@ def stem_of(network: torch.nn.Sequential) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("wrong", [{}, {"0.0.weight": torch.zeros(1, 1, 1, 1)}])
-def test_other_weights_are_refused_by_name(wrong: dict[str, torch.Tensor]) -> None:
+def test_weights_of_another_architecture_are_an_error(wrong: dict[str, torch.Tensor]) -> None:
     with pytest.raises(PipelineError, match=r"other\.pth: weights are not for resnet34"):
         load_body(build(2), wrong, "other.pth", ARCHITECTURES[RESNET34])
 
 
-def test_a_model_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_a_model_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     torch.manual_seed(1)
     network = build(3, channels=1).eval()
     save_model(tmp_path, network, card())
@@ -99,7 +99,7 @@ def test_predictions_do_not_depend_on_the_batch() -> None:
     assert predict_logits(network, pixels[:0], card(), cpu).shape == (0, 3)
 
 
-def test_a_model_that_is_missing_damaged_or_of_another_kind_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"model\.json: file not found; run `dvc repro`"):
         load_model(tmp_path / "nowhere")
     save_model(tmp_path, build(3, channels=1), card())
@@ -119,15 +119,15 @@ def test_a_model_that_is_missing_damaged_or_of_another_kind_is_one_line(tmp_path
         load_model(tmp_path)
 
 
-def test_windows_are_averaged_and_the_plain_one_alone_changes_nothing() -> None:
+def test_logits_are_the_mean_over_views_and_the_plain_view_changes_nothing() -> None:
     network = build(3, channels=1).eval()
     pixels = np.random.default_rng(0).integers(0, 255, (4, 1, 32, 32), np.uint8)
     cpu = torch.device("cpu")
     plain, mirrored = (1.0, 0, 0, 0, 1, 0), (-1.0, 0, 0, 0, 1, 0)
     alone = predict_logits(network, pixels, card(), cpu)
     through = [
-        predict_logits(network, pixels, replace(card(), tta=windows), cpu)
-        for windows in [(plain,), (mirrored,), (plain, mirrored)]
+        predict_logits(network, pixels, replace(card(), tta=views), cpu)
+        for views in [(plain,), (mirrored,), (plain, mirrored)]
     ]
     assert np.allclose(alone, through[0], atol=1e-4)
     other = predict_logits(network, pixels[..., ::-1], card(), cpu)

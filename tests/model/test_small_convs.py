@@ -47,7 +47,7 @@ def test_a_product_is_the_convolution_and_so_are_its_gradients(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rounding_is_of_the_size_of_torchs_own(dtype: torch.dtype) -> None:
+def test_rounding_errors_are_as_small_as_torchs(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     inputs, weight = torch.randn(16, 64, 4, 4).to(dtype), torch.randn(32, 64, 3, 3).to(dtype)
     exact = torch.conv2d(inputs.double(), weight.double(), None, 1, 1)
@@ -69,7 +69,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return shapes
 
 
-def test_only_small_maps_of_plain_convolutions_are_products(
+def test_only_plain_convolutions_with_small_outputs_are_products(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shapes = taken(monkeypatch)
@@ -103,10 +103,12 @@ def test_only_small_maps_of_plain_convolutions_are_products(
     assert torch.equal(found, torch.conv2d(**by_name))  # type: ignore[call-overload]
 
 
-def test_a_resnet_learns_the_same_through_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resnet34_has_the_same_gradients_through_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """At 64 pixels the last stage is 2 x 2; the one before is 4 x 4, small enough for tiles."""
     for has_tiles in (False, True):
-        monkeypatch.setattr(small_convs, "_most", lambda dtype, has=has_tiles: 16 if has else 4)
+        monkeypatch.setattr(small_convs, "PLACES", small_convs.PLACES_AMX if has_tiles else 4)
         found = []
         for context in (nullcontext(), SmallConvs()):
             torch.manual_seed(0)

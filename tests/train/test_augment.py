@@ -39,7 +39,7 @@ def changed(
 
 
 @pytest.mark.parametrize("fit", ["pad", "squish", "crop"])
-def test_nothing_asked_for_is_nothing_done(fit: str) -> None:
+def test_params_that_change_nothing_return_the_batch(fit: str) -> None:
     pixels = batch()
     same = changed(View(24, 3, fit), pixels)  # type: ignore[arg-type]
     assert torch.allclose(same, pixels, atol=1e-5)
@@ -58,7 +58,7 @@ def test_changes_keep_shape_and_range_and_come_from_the_generator_alone(fit: str
     assert not torch.equal(one, changed(view, pixels, seed=2, **ALL))
 
 
-def test_what_happens_to_a_picture_does_not_depend_on_its_batch() -> None:
+def test_the_augmentation_of_an_image_does_not_depend_on_its_batch() -> None:
     view, pixels = View(24), batch(8)
     draws = draw(Augment(**ALL), view, torch.ones(8), generator())
     whole = apply(pixels, draws, view)
@@ -66,7 +66,7 @@ def test_what_happens_to_a_picture_does_not_depend_on_its_batch() -> None:
     assert torch.allclose(torch.cat(halves), whole, atol=1e-6)
 
 
-def test_a_certain_flip_is_a_mirror_image_and_none_never_is() -> None:
+def test_flip_1_mirrors_all_images_and_flip_0_none() -> None:
     pixels = batch()
     view = View(24, fit="squish")
     assert torch.allclose(changed(view, pixels, flip=1), pixels.flip(3), atol=1e-5)
@@ -90,7 +90,7 @@ def test_a_quarter_turn_is_a_quarter_turn() -> None:
     assert here < (turned[0] - other)[:, inner, inner].abs().mean() / 2
 
 
-def test_what_comes_in_from_outside_is_paper_for_ink_and_a_mirror_for_photos() -> None:
+def test_outside_an_image_are_zeros_if_padded_else_its_mirror_image() -> None:
     white = torch.ones((50, 1, 24, 24))
     padded = changed(View(24, 1, "pad"), white, shift=0.5)
     photo = changed(View(24, 1, "crop"), white, shift=0.5)
@@ -99,10 +99,10 @@ def test_what_comes_in_from_outside_is_paper_for_ink_and_a_mirror_for_photos() -
 
 
 @pytest.mark.parametrize("aspect", [0.25, 1.0, 3.0])
-def test_random_crops_stay_inside_keep_the_shape_and_take_the_area_asked(aspect: float) -> None:
+def test_random_crops_stay_inside_and_keep_to_the_area_and_aspect_bounds(aspect: float) -> None:
     view, count = View(24, fit="crop"), 400
     draws = draw(Augment(min_area=0.3), view, torch.full((count,), aspect), generator())
-    width, height = draws.theta[:, 0, 0], draws.theta[:, 1, 1]  # shares of the picture
+    width, height = draws.theta[:, 0, 0], draws.theta[:, 1, 1]  # shares of the image
     reach = draws.theta[:, :, 2].abs() + torch.stack([width, height], 1)
     assert reach.max() <= 1 + 1e-5
     area = width * height
@@ -113,13 +113,13 @@ def test_random_crops_stay_inside_keep_the_shape_and_take_the_area_asked(aspect:
     assert area[free].min() >= 0.3 - 1e-4
 
 
-def test_without_random_crops_the_middle_square_is_seen_as_in_use() -> None:
+def test_without_random_crops_the_central_square_is_taken_as_in_prediction() -> None:
     draws = draw(Augment(), View(24, fit="crop"), torch.tensor([2.0, 0.5]), generator())
     assert draws.theta[0].tolist() == [[0.5, 0, 0], [0, 1, 0]]
     assert draws.theta[1].tolist() == [[1, 0, 0], [0, 0.5, 0]]
 
 
-def test_strokes_become_thicker_or_thinner_but_keep_their_place() -> None:
+def test_stroke_makes_lines_thicker_or_thinner() -> None:
     view = View(24, 1, "pad")
     line = torch.zeros((300, 1, 24, 24))
     line[:, :, :, 11:13] = 1
@@ -131,14 +131,14 @@ def test_strokes_become_thicker_or_thinner_but_keep_their_place() -> None:
     assert (widths[order].diff() >= -1e-4).all()
 
 
-def test_bends_move_pixels_a_little() -> None:
+def test_a_larger_elastic_changes_more() -> None:
     view, pixels = View(24, 1, "pad"), batch(channels=1)
     little = changed(view, pixels, elastic=0.01)
     much = changed(view, pixels, elastic=0.05)
     assert 0 < (little - pixels).abs().mean() < (much - pixels).abs().mean()
 
 
-def test_fixed_views_are_a_third_of_what_training_does_the_plain_one_first() -> None:
+def test_fixed_views_are_a_third_of_the_augmentation_the_plain_view_first() -> None:
     views = fixed_views(Augment(rotate=12, zoom=0.15, shear=0.3, shift=0.1, light=0.2))
     assert len(views) == 7 and views[0] == (1, 0, 0, 0, 1, 0)
     turned = views[2]

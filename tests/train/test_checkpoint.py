@@ -8,7 +8,7 @@ import torch
 from pipeline.train.checkpoint import State, load_state, save_state
 
 
-def test_a_state_comes_back_for_its_own_purpose_alone(tmp_path: Path) -> None:
+def test_a_state_is_loaded_for_its_own_purpose_only(tmp_path: Path) -> None:
     state = State("this", 1, 2, {0: 0.1, 1: [0.1, 0.2]}, {0: None}, [[1, "stage_1", 0.5, None]])
     state.model = {"a": torch.arange(3.0)}
     state.optimiser = {0: {"step": torch.tensor(4.0)}}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from pipeline.dataset.labels import ClassName
@@ -32,6 +33,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_fastai_without_kalai_gives_our_probabilities(tmp_path: Path) -> None:
     torch.manual_seed(0)
     classes = tuple(ClassName(label, label) for label in ("zebra", "042", "ape"))  # our order

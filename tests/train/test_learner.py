@@ -12,13 +12,13 @@ from pipeline.core.params import Augment, Train
 from pipeline.model.device import Compute
 from pipeline.model.network import body_and_head, build
 from pipeline.train.learner import freeze_body, group_rates, layer_groups, make_learner
-from tests.train.test_loaders import batches
+from tests.training import batches
 
 CPU = torch.device("cpu")
 PARAMS = Train(size=16, batch_size=4, frozen_epochs=1, unfrozen_epochs=1, weight_decay=0.1)
 
 
-def test_every_weight_is_in_one_group_and_norms_and_biases_do_not_decay() -> None:
+def test_each_weight_is_in_one_group_and_norms_and_biases_do_not_decay() -> None:
     network = build(3)
     groups = layer_groups(network, split_at=6)
     assert len(groups) == 6
@@ -31,7 +31,7 @@ def test_every_weight_is_in_one_group_and_norms_and_biases_do_not_decay() -> Non
     assert {id(w) for w in groups[4] + groups[5]} == {id(w) for w in head.parameters()}
 
 
-def test_rates_step_evenly_from_the_first_layers_to_the_last() -> None:
+def test_learning_rates_rise_geometrically_from_stem_to_head() -> None:
     assert group_rates(0.01) == [0.01] * 6
     rates = group_rates([1e-5, 1e-3])
     assert rates == pytest.approx([1e-5, 1e-5, 1e-4, 1e-4, 1e-3, 1e-3])
@@ -61,7 +61,7 @@ def test_the_learner_is_fastais_and_freezes_all_but_head_and_norms(
     assert all(weight.requires_grad for weight in network.parameters())
 
 
-def _watching(network: nn.Module, mode: bool = True) -> nn.Module:
+def _evaluating(network: nn.Module, mode: bool = True) -> nn.Module:
     return nn.Module.train(network, False)
 
 
@@ -73,7 +73,7 @@ def test_gradients_of_parts_of_a_batch_add_up_to_those_of_the_whole(
         torch.manual_seed(0)
         network = build(2, channels=1)
         # norms and dropout, which see a part at a time, do nothing in evaluation mode
-        monkeypatch.setattr(network, "train", partial(_watching, network))
+        monkeypatch.setattr(network, "train", partial(_evaluating, network))
         train = batches(16, 8, Augment())
         if is_halved:
             assert train.halve()

@@ -8,51 +8,24 @@ import torch
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Augment
-from pipeline.dataset.labels import ClassName
-from pipeline.model.inputs import DecodedImages, View
-from pipeline.model.network import Card
 from pipeline.train.loaders import Batches, memory_limit, resident, seed_of
+from tests.training import batches
 
 CPU = torch.device("cpu")
-CARD = Card((ClassName("a", "A"), ClassName("b", "B")), View(8, 1, "pad"), (0.0,), (1.0,))
-
-
-def batches(
-    count: int,
-    batch_size: int = 4,
-    augmenting: Augment | None = None,
-    rank: int = 0,
-    ranks: int = 1,
-) -> Batches:
-    pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros(
-        (1, 1, 8, 8), np.uint8
-    )
-    stored = DecodedImages(pixels, np.ones(count, np.float32))
-    targets = np.arange(count, dtype=np.int64) % 2
-    return Batches(
-        stored,
-        targets,
-        CARD,
-        CPU,
-        batch_size=batch_size,
-        augmenting=augmenting,
-        rank=rank,
-        ranks=ranks,
-    )
 
 
 def values(loader: Batches) -> list[int]:
     return [round(float(value)) for x, _ in loader for value in x[:, 0, 4, 4] * 255]
 
 
-def test_what_is_watched_comes_whole_and_in_order() -> None:
+def test_validation_images_come_whole_and_in_order() -> None:
     loader = batches(11)
     assert len(loader) == 3 and values(loader) == list(range(11))
     assert [len(y) for _, y in loader] == [4, 4, 3]
     assert len(batches(0)) == 0 and values(batches(0)) == []
 
 
-def test_what_is_trained_on_is_shuffled_by_the_epochs_seed_alone() -> None:
+def test_training_images_are_shuffled_by_the_seed_of_the_epoch_only() -> None:
     loader = batches(11, augmenting=Augment())
     loader.epoch_seed = seed_of(8, 0, 1)
     torch.manual_seed(1)
@@ -70,23 +43,23 @@ def test_what_is_trained_on_is_shuffled_by_the_epochs_seed_alone() -> None:
     assert seen == set(range(11))
 
 
-def test_pictures_keep_their_targets() -> None:
+def test_images_keep_their_targets() -> None:
     for loader in (batches(11), batches(11, augmenting=Augment())):
         for x, y in loader:
             assert torch.equal((x[:, 0, 4, 4] * 255).round().long() % 2, y)
 
 
-def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
+def test_fewer_images_than_a_batch_are_one_batch() -> None:
     assert [len(y) for _, y in batches(3, augmenting=Augment())] == [3]
 
 
-def test_seeds_differ_by_all_that_they_are_for() -> None:
+def test_seeds_differ_by_every_part_of_their_identity() -> None:
     seeds = {seed_of(*what) for what in [(8, 0, 1), (8, 1, 0), (9, 0, 1), (8, 0, "1"), (80, 1)]}
     assert len(seeds) == 5 and all(0 <= seed < 2**63 for seed in seeds)
 
 
 @pytest.mark.parametrize(("whole", "halves"), [(16, [8, 4, 2]), (15, [5]), (12, [6, 3]), (7, [])])
-def test_half_a_batch_still_sees_the_same_pictures_in_the_same_order(
+def test_halved_batches_give_the_same_images_in_the_same_order(
     whole: int, halves: list[int]
 ) -> None:
     loader = batches(whole * 3 + 1, whole, Augment())
@@ -114,17 +87,17 @@ def test_processes_share_every_batch_of_the_same_order(
         for value in x[:, 0, 4, 4]
     ]
     assert together == values(batches(20, step, Augment()))
-    watched = [values(batches(20, batch_size, None, rank, ranks)) for rank in range(ranks)]
-    assert [value for each in watched for value in each] == list(range(20))
+    validated = [values(batches(20, batch_size, None, rank, ranks)) for rank in range(ranks)]
+    assert [value for each in validated for value in each] == list(range(20))
 
 
-def test_a_share_of_one_picture_is_refused() -> None:
+def test_a_share_of_one_image_is_an_error() -> None:
     with pytest.raises(PipelineError, match="a batch of 5 images is too small for 3 processes"):
         batches(5, 8, Augment(), 0, 3)
     assert values(batches(1, 8, None, 0, 2)) + values(batches(1, 8, None, 1, 2)) == [0]
 
 
-def test_what_does_not_fit_into_memory_stays_in_its_file(tmp_path: Path) -> None:
+def test_images_that_do_not_fit_into_memory_stay_in_their_file(tmp_path: Path) -> None:
     # sparse: the file takes no room, and neither does what is never read
     count = memory_limit() // 2**20
     shape = (count, 1, 1024, 1024)
@@ -136,9 +109,9 @@ def test_what_does_not_fit_into_memory_stays_in_its_file(tmp_path: Path) -> None
     assert place.startswith("in memory (less than half of ") and place.endswith("2 processes)")
 
 
-def test_a_containers_limit_counts_where_it_is_less_than_the_machines(tmp_path: Path) -> None:
+def test_the_memory_limit_is_the_containers_if_it_is_lower(tmp_path: Path) -> None:
     limit = tmp_path / "memory.max"
     whole = memory_limit(limit)
-    for said, counts in [("1000000\n", 10**6), ("max\n", whole), (str(2**62), whole)]:
-        limit.write_text(said)
+    for text, counts in [("1000000\n", 10**6), ("max\n", whole), (str(2**62), whole)]:
+        limit.write_text(text)
         assert memory_limit(limit) == counts

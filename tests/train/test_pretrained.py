@@ -30,7 +30,7 @@ def at(url: str) -> Architecture:
 
 
 def published(root: Path) -> str:
-    """Put a file of weights with the start of its hash in its name where a web would have it."""
+    """Put a file of weights with the start of its hash in its name where a server would have it."""
     plain = root / "plain.pth"
     torch.save({"conv1.weight": torch.ones(2)}, plain)
     named = root / "web" / f"resnet34-{sha256_of(plain)[:8]}.pth"
@@ -39,11 +39,11 @@ def published(root: Path) -> str:
     return named.as_uri()
 
 
-def test_none_is_none() -> None:
+def test_weights_none_are_none() -> None:
     assert read_weights("none", RESNET) is None
 
 
-def test_published_weights_are_fetched_once_and_verified(project: Project) -> None:
+def test_published_weights_are_downloaded_once_and_verified(project: Project) -> None:
     root = project()
     url = published(root)
     weights = read_weights("imagenet", at(url))
@@ -53,7 +53,7 @@ def test_published_weights_are_fetched_once_and_verified(project: Project) -> No
     assert read_weights("imagenet", at(url)) is not None  # the network is not needed any more
 
 
-def test_other_bytes_under_the_published_name_are_refused(project: Project) -> None:
+def test_weights_with_a_wrong_sha256_are_an_error(project: Project) -> None:
     root = project()
     url = published(root)
     torch.save({"conv1.weight": torch.zeros(2)}, next((root / "web").iterdir()))
@@ -66,20 +66,22 @@ def test_other_bytes_under_the_published_name_are_refused(project: Project) -> N
         read_weights("imagenet", at(url))
 
 
-def test_without_the_file_and_a_network_it_is_one_line_with_the_way_out(project: Project) -> None:
+def test_a_failed_download_is_an_error_that_says_what_to_do(project: Project) -> None:
     root = project()
     url = (root / "nowhere" / "resnet34-0123abcd.pth").as_uri()
     with pytest.raises(PipelineError) as error:
         read_weights("imagenet", at(url))
-    said = error.value.message
-    assert "download of the weights failed" in said and "\n" not in said
+    message = error.value.message
+    assert "download of the weights failed" in message and "\n" not in message
     assert (
         "put resnet34-0123abcd.pth into data/weights, or set train.<dataset>.weights to none"
-        in said
+        in message
     )
 
 
-def test_a_path_is_read_without_unpickling_anything_but_tensors(project: Project) -> None:
+def test_a_file_of_weights_is_read_without_unpickling_anything_but_tensors(
+    project: Project,
+) -> None:
     root = project()
     save_file({"conv1.weight": torch.ones(2)}, root / "own.safetensors")
     assert read_weights("own.safetensors", RESNET) is not None

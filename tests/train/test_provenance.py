@@ -11,14 +11,14 @@ from pipeline.dataset.split_table import Part
 from pipeline.train.provenance import commit, fingerprint
 
 
-def test_a_fingerprint_depends_on_what_there_is_and_not_on_its_order() -> None:
+def test_a_fingerprint_depends_on_the_samples_and_not_on_their_order() -> None:
     part = Part(["a", "b"], ["1", "2"], ["x", "y"], ["", ""])
     assert fingerprint(part) == fingerprint(Part(["b", "a"], ["2", "1"], ["y", "x"], ["", ""]))
     others = [replace(part, labels=["x", "x"]), replace(part, content_ids=["1", "3"]), Part()]
     assert len({fingerprint(each) for each in [part, *others]}) == 4
 
 
-def test_the_codes_commit_is_told_and_whether_files_differ_from_it(
+def test_the_commit_of_the_code_is_marked_dirty_if_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = tmp_path / "pipeline"
