@@ -280,8 +280,8 @@ def main(
     )
     if fail_above is not None and worst > fail_above:
         raise PipelineError(
-            f"{worst:.1%} of a held-out part has a duplicate in {train}, "
-            f"more than --fail-above {fail_above:.1%}"
+            f"{worst:.1%} of the images in a held-out part have a duplicate in {train}; "
+            f"--fail-above allows {fail_above:.1%}"
         )
 
 

@@ -91,7 +91,7 @@ def write_checked(target: Path, network: nn.Module, card: Card, pixels: Pixels) 
 
 
 def examples(dataset: str, card: Card) -> Pixels:
-    """Return a few images as model input: of the test set, then of the validation and training set.
+    """Return a few images as model input, first of the test set, then of the other sets.
 
     Raises PipelineError if the dataset has none.
     """

@@ -60,7 +60,7 @@ def _parse(text: str, where: str) -> dict[str, LetterClass]:
             raise PipelineError(f"{line}: class_id or unicode is empty; both are required")
         if values[0] in classes:
             raise PipelineError(
-                f"{line}: class_id {values[0]!r} repeats; is repeated; each row needs its own"
+                f"{line}: class_id {values[0]!r} is repeated; each row needs its own"
             )
         classes[values[0]] = LetterClass(*values)
     if not classes:

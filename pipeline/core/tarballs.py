@@ -66,7 +66,7 @@ def members(
     larger than `max_member_bytes`.
 
     Raises PipelineError if the archive is not gzip, is damaged or truncated, or exceeds a limit.
-    The members that were yielded before are then not all of the archive.
+    In that case the members already yielded are only part of the archive.
     """
     with _decompressed(path) as (raw, file):
         stream = _Stream(file, max_total_bytes)

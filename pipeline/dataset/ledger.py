@@ -104,10 +104,10 @@ def _preference(attempt: Attempt, demanded: Collection[str]) -> tuple[Any, ...]:
 def latest_attempts(
     attempts: Iterable[Attempt], demanded: Collection[str] = ()
 ) -> dict[str, Attempt]:
-    """Return the latest attempt at each URL that settles it.
+    """Return, for each URL, the latest attempt that settles it.
 
-    A retry settles nothing. Neither does a refusal for the licence, if an earlier attempt stored
-    the image and its licence is allowed now.
+    A retry settles nothing. A refusal for the licence settles nothing either, if an earlier attempt
+    stored the image and the image's licence is allowed now.
     """
     latest: dict[str, Attempt] = {}
     for attempt in attempts:

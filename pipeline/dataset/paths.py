@@ -47,8 +47,8 @@ def trained_datasets() -> list[str]:
     names = sorted(path.parent.parent.name for path in DATA.glob("*/model/model.json"))
     if not names:
         raise PipelineError(
-            f"{DATA}: no trained model found; run `dvc repro` or `dvc pull`, or `dvc checkout` to "
-            "restore the last one after a failed run"
+            f"{DATA}: no trained model found; run `dvc repro` to train or `dvc pull` to download "
+            "one; after a failed run, `dvc checkout` restores the last one"
         )
     return names
 

@@ -20,7 +20,7 @@ _RENAMED = {
 
 
 def current_keys(value: Any) -> Any:
-    """Return the content of a report with the keys of this version, at every depth."""
+    """Return a report's content with old keys renamed to this version's, at every depth."""
     if isinstance(value, dict):
         return {_RENAMED.get(key, key): current_keys(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -20,8 +20,9 @@ PAIRS, ENLARGED = 16, 14  # pairs drawn as bars; classes in the enlarged matrix
 def draw_calibration(path: Path, probabilities: Floats, as_trained: Floats, actual: Ints) -> None:
     """Draw the reliability diagram before and after temperature scaling (Guo et al. 2017).
 
-    The lower axes count the samples by confidence. `probabilities` and `as_trained` are (samples,
-    classes), after and before scaling; `actual` (samples,) are class numbers.
+    The lower axes count the samples by confidence. `probabilities` (samples,
+    classes) are after scaling, `as_trained` (samples, classes) before it; `actual` (samples,) are
+    class numbers.
     """
     with drawing(path, (5.2, 6)) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))

@@ -133,7 +133,7 @@ class Politeness(Protocol):
 
 
 class NoPoliteness:
-    """No rules, for own hosts and for single files."""
+    """Apply no politeness rules: for hosts of the user's own, and for single files."""
 
     def turn(self, url: str) -> AbstractContextManager[None]:
         """Return at once."""

@@ -34,8 +34,8 @@ def confusion(actual: Ints, predicted: Ints, classes: int) -> Ints:
 def wilson(right: int, count: int) -> tuple[float, float]:
     """Return the 95% Wilson interval of `right` successes in `count` trials (Wilson 1927).
 
-    It is valid for few trials and for shares near 0 or 1. scipy's `binomtest` takes a quantile of
-    more digits: its bounds differ from those of earlier reports in the ninth digit.
+    It is valid for few trials and for shares near 0 or 1. scipy's `binomtest` is not used: its
+    normal quantile has more digits, so bounds would differ from earlier reports in the ninth digit.
     """
     share, z2 = right / count, CONFIDENCE_Z**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)

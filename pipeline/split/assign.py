@@ -37,9 +37,9 @@ def draw_parts(
 ) -> tuple[Labels, int]:
     """Return the part of each of n samples, and how many groups were moved to fill a class.
 
-    `labels` (n,) are the samples' labels. `earlier` (g,) is the part that each group keeps, "" for
-    a new group; if the method is official, test is the publisher's. A class that the draw leaves
-    out of a part gets a group there, a new group if one can move.
+    `labels` (n,) are the samples' labels. `earlier` (g,) is the part that each group keeps, or
+    "" for a new group. If the method is official, the test part is the publisher's. If the draw
+    leaves a class out of a part, one of its groups moves there: a new group if one can move.
 
     Raises PipelineError if a class has fewer groups than there are parts.
     """

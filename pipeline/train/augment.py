@@ -31,11 +31,11 @@ class Draws(NamedTuple):
     stroke: Tensor | None  # (n,): -1 thinnest to 1 thickest
 
     def at(self, rows: slice) -> Draws:
-        """Return the draws of a slice of the images."""
+        """Return the random draws for a slice of the images."""
         return self._each(lambda values: values[rows])
 
     def to(self, device: torch.device) -> Draws:
-        """Return the draws moved to a device."""
+        """Return the random draws, moved to a device."""
         return self._each(lambda values: values.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:

@@ -54,8 +54,8 @@ class Batches:
         self.share = self.bs = max(1, min(batch_size, self.n) // ranks)
         if augmenting and ranks > 1 and self.share < 2:
             raise PipelineError(
-                f"a batch of {min(batch_size, self.n)} images is too small for {ranks} processes, "
-                "which need two each; raise batch_size, or start fewer processes"
+                f"a batch of {min(batch_size, self.n)} images is too small for {ranks} processes: "
+                "each needs two images; raise batch_size, or start fewer processes"
             )
         self.whole = self.share * ranks  # images of a step, in all processes
         self.pixels, self.place = resident(stored.pixels, device, ranks)

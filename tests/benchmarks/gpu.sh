@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# All that needs a GPU, in one call on a machine that has one and no network.
+# Run all benchmarks that need a GPU, in one call, on a machine without a network.
 #
-#   tests/benchmarks/gpu.sh pack FOLDER [PROJECT]   where a network is: wheels and the handwriting
+#   tests/benchmarks/gpu.sh pack FOLDER [PROJECT]   with a network: put wheels and the handwriting
 #                                                   of PROJECT (converted, split) into FOLDER
-#   tests/benchmarks/gpu.sh run FOLDER OUT          where the GPU is: figures into OUT
+#   tests/benchmarks/gpu.sh run FOLDER OUT          on the GPU machine: write results into OUT
 #
-# `run` needs a python3 with torch, torchvision and what usually lies beside them; all else is in
-# FOLDER, which stays under 64 MB. It ends within MINUTES (default 9.5), the most important first.
-# PYTHON_VERSION (default 3.12) is that of the GPU machine. SMOKE=1 runs all of it small on a CPU.
+# `run` needs a python3 with torch, torchvision and the packages in THERE below; FOLDER has the
+# others, and stays under 64 MB. `run` ends within MINUTES (default 9.5) and starts with the most
+# important benchmarks. PYTHON_VERSION (default 3.12) is that of the GPU machine. SMOKE=1 runs a
+# small version on a CPU.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-what=${1:?pack or run} folder=${2:?a folder}
+what=${1:?allowed: pack, run} folder=${2:?FOLDER is missing}
 
 pack() {
   local project=${1:-$root} version=${PYTHON_VERSION:-3.12}
   mkdir -p "$folder/wheels" "$folder/data/tamil"
-  # What kalai loads to train, less what a machine for torch has already.
+  # List the packages that kalai loads to train and that a machine with torch lacks.
   python - >"$folder/wheels.txt" <<'PY'
 import importlib.metadata as metadata
 import sys
@@ -24,8 +25,8 @@ import warnings
 
 warnings.simplefilter("ignore")
 import fastai.vision.all
-import pipeline.evaluate
-import pipeline.train
+import pipeline.evaluate.stage
+import pipeline.train.stage
 
 THERE = {
     "kalai", "torch", "torchvision", "triton", "numpy", "pandas", "pillow", "matplotlib", "scipy",
@@ -49,13 +50,13 @@ PY
   size=$(du -sm "$folder" | cut -f1)
   echo "$folder: $size MB"
   if [ "$size" -ge 64 ]; then
-    echo "error: $folder has $size MB; 64 are allowed" >&2
+    echo "error: $folder: $size MB; allowed: less than 64 MB" >&2
     exit 1
   fi
 }
 
 run() {
-  local out=${1:?where figures go} began=$SECONDS
+  local out=${1:?OUT is missing} began=$SECONDS
   local limit; limit=$(python3 -c "print(int(60 * ${MINUTES:-9.5}))")
   mkdir -p "$out"
   out=$(cd "$out" && pwd)
@@ -67,7 +68,7 @@ run() {
   fi
   cd "$root"
   left() { echo $((limit - (SECONDS - began))); }
-  step() {  # a step that fails or takes too long does not cost the others
+  step() {  # run one benchmark; if it fails or takes too long, the others still run
     local name=$1; shift
     local seconds; seconds=$(left)
     [ "$seconds" -gt 20 ] || { echo "== $name: no time left"; return; }

@@ -1,14 +1,14 @@
-"""How many pictures a second `kalai predict` names, beside a plain loop of torch.
+"""Compare the throughput of `kalai predict` with that of a plain loop of torch.
 
     python tests/benchmarks/predict.py                       drawn photos, 224 pixels
-    python tests/benchmarks/predict.py --check               failing where the loop is faster
-    python tests/benchmarks/predict.py --folder DIR          pictures of yours
+    python tests/benchmarks/predict.py --check               fail if the loop is faster
+    python tests/benchmarks/predict.py --folder DIR          images of a folder
 
-The plain loop is what one writes by hand: open a file, prepare it as the model wants it, ask the
-network, say the best three; one picture after the other. Both name the same files with the same
-untrained ResNet34 in float32, loading it included, in turns in one process; the median of the
-rounds counts. On a machine with other work `--threads 1` keeps torch's threads from waiting for
-each other, and processor time, shown beside, says more than the clock.
+The plain loop opens a file, prepares the image as the model needs it, runs the network and prints
+the best three classes, one image at a time. Both classify the same files with the same untrained
+ResNet34 in float32. They take turns in one process; a turn includes loading the model. The result
+is the median over the rounds. On a busy machine use `--threads 1`, so that torch's threads do not
+wait for each other, and compare the rates by processor time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_model(size: int) -> None:
 
 
 def draw_photos(folder: Path, count: int) -> None:
-    """Draw JPEGs of a photo's size and smoothness."""
+    """Draw JPEGs as large and as smooth as photos."""
     from PIL import Image
 
     folder.mkdir()
@@ -58,7 +58,7 @@ def draw_photos(folder: Path, count: int) -> None:
 
 
 def ours(folder: Path, device: str) -> int:
-    """Name all pictures as `kalai predict` does; return how many."""
+    """Classify all images with `kalai predict`; return how many."""
     from click.testing import CliRunner
 
     from pipeline.commands.predict import main
@@ -68,7 +68,7 @@ def ours(folder: Path, device: str) -> int:
 
 
 def plain(folder: Path, device: str) -> int:
-    """Name them one by one."""
+    """Classify all images one by one; return how many."""
     import torch
     from PIL import Image
 
@@ -78,19 +78,19 @@ def plain(folder: Path, device: str) -> int:
     network, card = load_model(Path("data/drawn/model"))
     network.to(device)
     scale, shift = normaliser(card, torch.device(device))
-    said = []
+    lines = []
     with torch.inference_mode():
         for path in sorted(folder.iterdir()):
             with Image.open(path) as image:
                 pixels, _ = prepare(image, card.view)
             batch = torch.from_numpy(pixels)[None].to(device)
             shares = network(batch * scale + shift).softmax(1)[0].cpu()
-            said.append(f"{path.name} {shares.topk(3)}")
-    return len(said)
+            lines.append(f"{path.name} {shares.topk(3)}")
+    return len(lines)
 
 
 def timed(act: Callable[[Path, str], int], folder: Path, device: str) -> tuple[int, float, float]:
-    """Return pictures, pictures a second, and pictures a second of processor time."""
+    """Return the number of images, images per second, and images per second of processor time."""
     clock, processor = time.perf_counter(), time.process_time()
     count = act(folder, device)
     return count, count / (time.perf_counter() - clock), count / (time.process_time() - processor)
@@ -98,14 +98,14 @@ def timed(act: Callable[[Path, str], int], folder: Path, device: str) -> tuple[i
 
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--images", default=192, show_default=True, help="Drawn ones, where no folder is.")
-@click.option("--size", default=224, show_default=True, help="Pixels that the network sees.")
+@click.option("--images", default=192, show_default=True, help="Images to draw, without --folder.")
+@click.option("--size", default=224, show_default=True, help="Side of the input in pixels.")
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Of torch; else as many as it likes.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "mps", "cpu"]))
-@click.option("--check", is_flag=True, help="Fail where the plain loop is faster.")
+@click.option("--check", is_flag=True, help="Fail if the plain loop is faster.")
 def main(**options: Any) -> None:
-    """Compare."""
+    """Print the throughput of both sides."""
     import torch
 
     from pipeline.model.device import pick_device
@@ -127,14 +127,14 @@ def main(**options: Any) -> None:
                 count, *found = timed(act, folder, device)
                 rates[name].append((found[0], found[1]))
         os.chdir(ROOT)
-    print(f"{count} pictures at {options['size']} pixels on {device}, {options['rounds']} rounds")
+    print(f"{count} images at {options['size']} pixels on {device}, {options['rounds']} rounds")
     middle = {
         name: [median(each) for each in zip(*found, strict=True)] for name, found in rates.items()
     }
     for name, (clock, processor) in middle.items():
-        print(f"{name:14} {clock:7.1f} pictures/s, {processor:7.1f} a second of processor time")
+        print(f"{name:14} {clock:7.1f} img/s, {processor:7.1f} img/s of processor time")
     times = [ours / loop for ours, loop in zip(*middle.values(), strict=True)]
-    print(f"times the plain loop: {times[0]:.2f}, by processor time {times[1]:.2f}")
+    print(f"kalai is {times[0]:.2f} times as fast; by processor time {times[1]:.2f} times")
     if options["check"] and times[0] < 1:
         sys.exit("FAILED: the plain loop is faster")
 

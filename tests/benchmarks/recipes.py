@@ -1,17 +1,17 @@
-"""Which training recipe is best, judged on the validation part alone.
+"""Compare training recipes on the validation set.
 
     python tests/benchmarks/recipes.py --list
     python tests/benchmarks/recipes.py --data . --dataset tamil --recipes plain,96,96+20-epochs
     python tests/benchmarks/recipes.py --data . --dataset tamil --recipes plain --seeds 8,9,10 \\
         --test --out results.csv
 
-`--data` is a project whose dataset is converted and split. Each recipe is params.yaml's with a
-few changes, trained in a folder of its own by `kalai train` itself; a line is written as soon as
-it is known, so a run that is cut short leaves what it found. `--classes` and `--share` make a
-search affordable on a CPU. `--test` looks at the test part, too: for the one recipe that was
-chosen, at the end. `--refit` trains it on the validation part, too, so that nothing but the test
-part is left to judge it by. `--random` draws parts of the same sizes with no heed to writers or
-publisher, for the flattering number beside the honest one.
+`--data` is a project whose dataset is converted and split. A recipe is the params of the dataset
+with a few changes. The script trains each in a folder of its own with the stage `train`, and writes
+its line at once: an interrupted run keeps its results. `--classes` and `--share` make a search
+affordable on a CPU. `--test` also measures the test set: use it once, for the chosen recipe.
+`--refit` also trains on the validation set; then only the test set is left to measure. `--random`
+draws sets of the same sizes at random, whatever their writers or publishers; its number is too
+high, and shows by how much.
 """
 
 from __future__ import annotations
@@ -34,20 +34,25 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from pipeline.core.files import read_json, write_csv  # noqa: E402  (after the path)
+from pipeline.dataset.columns import LABEL, PART, SAMPLE_ID  # noqa: E402
+from pipeline.dataset.paths import report_path, samples_path, split_path  # noqa: E402
+from pipeline.dataset.split_table import OUT, TEST, TRAIN, VALID  # noqa: E402
+
 Changes = dict[str, Any]  # by dotted name inside train.<dataset>
 
 RECIPES: dict[str, Changes] = {
     "plain": {},
-    # how much is seen
+    # size of the input
     "48": {"size": 48},
     "80": {"size": 80},
     "96": {"size": 96, "margin": 3},
     "128": {"size": 128, "margin": 4},
-    # how long
+    # epochs
     "20-epochs": {"unfrozen_epochs": 20},
     "30-epochs": {"unfrozen_epochs": 30},
     "7-epochs": {"unfrozen_epochs": 7},
-    # how hands vary
+    # augmentation
     "no-augment": {"augment": {}},
     "elastic-some": {"augment.elastic": 0.03},
     "elastic-more": {"augment.elastic": 0.04},
@@ -56,7 +61,7 @@ RECIPES: dict[str, Changes] = {
     "affine-less": {"augment.rotate": 8, "augment.shear": 0.15, "augment.aspect": 0.1},
     "affine-more": {"augment.rotate": 15, "augment.shear": 0.35, "augment.aspect": 0.25},
     "mixup": {"mixup": 0.2},
-    # how it learns
+    # optimisation
     "no-smoothing": {"label_smoothing": 0.0},
     "rate-low": {"scratch_lr": 0.0015},
     "rate-high": {"scratch_lr": 0.006},
@@ -81,7 +86,7 @@ HEADER = (
 
 
 def changed(values: Changes, changes: Changes) -> Changes:
-    """Return a section with changes made in it."""
+    """Return a copy of a section of params with changes."""
     result = yaml.safe_load(yaml.safe_dump(values))
     for dotted, value in changes.items():
         *parents, last = dotted.split(".")
@@ -93,33 +98,30 @@ def changed(values: Changes, changes: Changes) -> Changes:
 
 
 def write_split(source: Path, target: Path, options: Changes) -> None:
-    """Copy a split with the first classes and a share of the train part (chosen by identity)."""
+    """Copy a split with fewer classes and a share of the training set, chosen by sample id."""
     share, test = options["share"], options["test"]
     with source.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if options["random"]:
-        inside = [row for row in rows if row["part"] != "out"]
-        parts = [row["part"] for row in inside]
+        inside = [row for row in rows if row[PART] != OUT]
+        parts = [row[PART] for row in inside]
         random.Random(8).shuffle(parts)
         for row, part in zip(inside, parts, strict=True):
-            row["part"] = part
+            row[PART] = part
     if options["refit"]:
         for row in rows:
-            row["part"] = "train" if row["part"] == "valid" else row["part"]
-    kept = set(sorted({row["label"] for row in rows})[: options["classes"]])
+            row[PART] = TRAIN if row[PART] == VALID else row[PART]
+    kept = set(sorted({row[LABEL] for row in rows})[: options["classes"]])
     for row in rows:
-        rank = int(hashlib.sha256(row["sample_id"].encode()).hexdigest()[:8], 16) / 2**32
-        is_out = row["label"] not in kept or (row["part"] == "train" and rank >= share)
-        if is_out or (row["part"] == "test" and not test):
-            row["part"] = "out"
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        rank = int(hashlib.sha256(row[SAMPLE_ID].encode()).hexdigest()[:8], 16) / 2**32
+        is_out = row[LABEL] not in kept or (row[PART] == TRAIN and rank >= share)
+        if is_out or (row[PART] == TEST and not test):
+            row[PART] = OUT
+    write_csv(target, list(rows[0]), [list(row.values()) for row in rows])
 
 
 def attempt(project: Path, dataset: str, section: Changes, test: bool) -> dict[str, Any]:
-    """Train and measure in a project's folder; return a row of figures."""
+    """Train and evaluate in the folder of a project; return the results."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["train"], values["evaluate"] = {dataset: section}, {dataset: {}}
     (project / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
@@ -130,8 +132,8 @@ def attempt(project: Path, dataset: str, section: Changes, test: bool) -> dict[s
         subprocess.run(command, cwd=project, env=environment, check=True)
         if stage == "train":
             seconds = time.monotonic() - began
-    found = yaml.safe_load((project / "data" / dataset / "reports" / "evaluate.json").read_text())
-    valid, tested = found["valid"], found["test"]
+    found = read_json(project / report_path(dataset, "evaluate"))
+    valid, tested = found[VALID], found[TEST]
     return {
         "valid_balanced_accuracy": valid.get("balanced_accuracy"),
         "valid_accuracy": valid.get("accuracy"),
@@ -145,7 +147,7 @@ def attempt(project: Path, dataset: str, section: Changes, test: bool) -> dict[s
 
 
 def list_recipes(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
-    """Say what can be tried, and end."""
+    """Print the recipes and exit."""
     if is_asked:
         for name, changes in RECIPES.items():
             print(f"{name:14} {changes}")
@@ -153,17 +155,19 @@ def list_recipes(context: click.Context, _: click.Parameter, is_asked: bool) -> 
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), default=ROOT, help="The project.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=ROOT, help="Folder of the project."
+)
 @click.option("--dataset", required=True)
-@click.option("--recipes", default="plain", help="Names, with + to combine: plain,96+mixup.")
+@click.option("--recipes", default="plain", help="Names; + combines: plain,96+mixup.")
 @click.option("--seeds", default="8", show_default=True)
-@click.option("--classes", type=int, help="The first so many alone.")
-@click.option("--share", default=1.0, show_default=True, help="Of the train part.")
-@click.option("--minutes", type=float, help="Begin nothing after so many.")
+@click.option("--classes", type=int, help="Use only the first N classes.")
+@click.option("--share", default=1.0, show_default=True, help="Share of the training set to use.")
+@click.option("--minutes", type=float, help="Start no training after this many minutes.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "mps", "cpu"]))
-@click.option("--test", is_flag=True, help="Measure on the test part, too.")
-@click.option("--refit", is_flag=True, help="Train on the validation part, too.")
-@click.option("--random", is_flag=True, help="Parts of the same sizes, drawn blindly.")
+@click.option("--test", is_flag=True, help="Also measure the test set.")
+@click.option("--refit", is_flag=True, help="Also train on the validation set.")
+@click.option("--random", is_flag=True, help="Draw sets of the same sizes at random.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recipes.csv"))
 @click.option(
     "--list",
@@ -171,14 +175,16 @@ def list_recipes(context: click.Context, _: click.Parameter, is_asked: bool) -> 
     is_eager=True,
     expose_value=False,
     callback=list_recipes,
-    help="Say what can be tried.",
+    help="List the recipes.",
 )
 def main(**options: Any) -> None:
-    """Search."""
+    """Train each recipe with each seed, and print the mean results, the best first."""
     if options["refit"] and not options["test"]:
-        raise click.UsageError("--refit leaves nothing to judge by without --test")
+        raise click.UsageError(
+            "--refit needs --test: it trains on the validation set, which then measures nothing"
+        )
     dataset, out = options["dataset"], options["out"].resolve()
-    source = options["data"].resolve() / "data" / dataset
+    source = options["data"].resolve()
     base = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"][dataset]
     began = time.monotonic()
     found: dict[str, list[dict[str, Any]]] = {}
@@ -191,10 +197,11 @@ def main(**options: Any) -> None:
                 print(f"{recipe}, seed {seed}: no time left")
                 continue
             with tempfile.TemporaryDirectory() as scratch:
-                folder = Path(scratch) / "data" / dataset
-                folder.mkdir(parents=True)
-                (folder / "samples.parquet").symlink_to(source / "samples.parquet")
-                write_split(source / "split.csv", folder / "split.csv", options)
+                samples = Path(scratch) / samples_path(dataset)
+                samples.parent.mkdir(parents=True)
+                samples.symlink_to(source / samples_path(dataset))
+                split = split_path(dataset)
+                write_split(source / split, Path(scratch) / split, options)
                 print(f"== {recipe}, seed {seed}", flush=True)
                 row = attempt(
                     Path(scratch), dataset, section | {"seed": int(seed)}, options["test"]
@@ -208,15 +215,16 @@ def main(**options: Any) -> None:
                 writer.writerow({"recipe": recipe + marks, "seed": seed} | row)
             found.setdefault(recipe, []).append(row)
             print(row, flush=True)
-    judges = ["valid"] * (not options["refit"]) + ["test"] * options["test"]
-    for recipe, rows in sorted(found.items(), key=lambda item: -mean(item[1], judges[0])):
-        means = ", ".join(f"{mean(rows, part):.2%} on {part}" for part in judges)
-        print(f"{recipe:30} {means}, {len(rows)} seeds, {rows[0]['seconds']:.0f} s")
+    measured = [VALID] * (not options["refit"]) + [TEST] * options["test"]
+    for recipe, rows in sorted(found.items(), key=lambda item: -mean(item[1], measured[0])):
+        means = ", ".join(f"{mean(rows, part):.2%} on {part}" for part in measured)
+        seconds = rows[0]["seconds"]
+        print(f"{recipe:30} balanced accuracy {means}, {len(rows)} seeds, {seconds:.0f} s")
 
 
 def mean(rows: list[dict[str, Any]], part: str) -> float:
-    """Return the mean class-averaged accuracy over seeds."""
-    return statistics.mean(row[f"{part}_class_averaged"] or 0 for row in rows)
+    """Return the mean balanced accuracy over seeds."""
+    return statistics.mean(row[f"{part}_balanced_accuracy"] or 0 for row in rows)
 
 
 if __name__ == "__main__":

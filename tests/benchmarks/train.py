@@ -1,16 +1,16 @@
-"""How fast kalai trains, against fastai's usual loop and against what the device can multiply.
+"""Compare kalai's training throughput with fastai's usual loop and with the device's peak.
 
-    python tests/benchmarks/train.py                      drawn pictures at 64 pixels
-    python tests/benchmarks/train.py --check              the same, failing below the goals
+    python tests/benchmarks/train.py                      drawn images at 64 pixels
+    python tests/benchmarks/train.py --check              fail below the goals
     python tests/benchmarks/train.py --size 224 --batch 256 --images 8192
     python tests/benchmarks/train.py --reach 0.9 --data .. --dataset tamil --classes 20
 
-Both sides train the same ResNet34 from scratch on the same PNG files, in turns in one run. fastai's
-side is what its documentation shows: image files, `Resize`, `aug_transforms`, a worker a core,
-Adam, fp16 on a GPU. Ours is what `kalai train` does. Images a second are those of whole training
-epochs, validation left out; the fastest epoch counts, since other work on the machine only ever
-adds. The ceiling is the rate of a large matrix product, divided by the operations of a forward and
-a backward pass.
+Both sides train the same ResNet34 from scratch on the same PNG files, in turns. fastai's side
+follows its documentation: image files, `Resize`, `aug_transforms`, one worker per core, Adam, fp16
+on a GPU. kalai's side does what the stage `train` does. The throughput is that of the fastest
+training epoch, since other work on the machine only slows an epoch down; validation is left out.
+The ceiling is the rate of a large matrix product, divided by the operations of a forward and a
+backward pass.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 warnings.simplefilter("ignore")
 
-GOALS = {"cpu": 2.0, "cuda": 10.0}  # times fastai's loop
-REACH_GOAL = 3.0  # times sooner at an accuracy
-PEAK_SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the matrices; large enough to be fast
+GOALS = {"cpu": 2.0, "cuda": 10.0}  # times the throughput of fastai's loop
+REACH_GOAL = 3.0  # times as soon at an accuracy
+PEAK_SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # side of the matrices that measure the peak
 
 
 def write_files(folder: Path, dataset: str) -> int:
-    """Write each sample of the train and valid parts as a PNG in part/label/; return how many."""
+    """Write the training and validation sets as PNGs in part/label/; return the training count."""
     from pipeline.dataset.split_table import read_parts
     from pipeline.dataset.stored_images import read_images
 
@@ -55,7 +55,7 @@ def write_files(folder: Path, dataset: str) -> int:
 
 
 def draw_world(images: int, size: int) -> str:
-    """Draw a dataset into the current folder."""
+    """Draw a dataset into the current folder; return its name."""
     from tests.worlds import SHAPES, write_world
 
     each = {"train": images // len(SHAPES), "valid": 8}
@@ -64,7 +64,7 @@ def draw_world(images: int, size: int) -> str:
 
 
 def some_classes(source: Path, dataset: str, count: int) -> str:
-    """Copy a real dataset into the current folder, with its first classes alone."""
+    """Copy the first classes of a real dataset into the current folder; return its name."""
     import csv
 
     folder = Path("data") / dataset
@@ -81,7 +81,7 @@ def some_classes(source: Path, dataset: str, count: int) -> str:
 
 
 def stopwatch(device: Any) -> Any:
-    """Return a callback that keeps the seconds of each training epoch and when each one ended."""
+    """Return a callback that records how long each training epoch took and when it ended."""
     import torch
     from fastai.callback.core import Callback
 
@@ -112,7 +112,7 @@ def stopwatch(device: Any) -> Any:
 
 
 def ours(dataset: str, params: Any, epochs: int) -> tuple[Any, list[float], float]:
-    """Train as `kalai train` does; return stopwatch, accuracies, seconds before the first step."""
+    """Train as kalai does; return stopwatch, accuracies and seconds before the first step."""
     from pipeline.model.device import choose
     from pipeline.train.callbacks import History, Schedule
     from pipeline.train.learner import group_rates, make_learner
@@ -136,7 +136,7 @@ def ours(dataset: str, params: Any, epochs: int) -> tuple[Any, list[float], floa
 
 
 def stock(files: Path, params: Any, epochs: int) -> tuple[Any, list[float], float]:
-    """Train as fastai's documentation shows."""
+    """Train as in fastai's documentation; return the same as `ours`."""
     import torch
     from fastai.callback.core import Callback
     from fastai.callback.progress import ProgressCallback
@@ -185,7 +185,7 @@ def stock(files: Path, params: Any, epochs: int) -> tuple[Any, list[float], floa
 
 
 def ceiling(params: Any, classes: int) -> tuple[float, float, float]:
-    """Return operations an image, the device's measured rate a second, and images a second."""
+    """Return operations per image, and operations and images per second at the device's peak."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -212,7 +212,7 @@ def ceiling(params: Any, classes: int) -> tuple[float, float, float]:
 
 
 def reached(watch: Any, accuracies: list[float], preparing: float, wanted: float) -> float | None:
-    """Return the seconds from the start until the first epoch that has the wanted accuracy."""
+    """Return the seconds until the end of the first epoch that reaches an accuracy."""
     for end, accuracy in zip(watch.ends, accuracies, strict=True):
         if accuracy >= wanted:
             return float(preparing + end)
@@ -220,21 +220,31 @@ def reached(watch: Any, accuracies: list[float], preparing: float, wanted: float
 
 
 @click.command()
-@click.option("--size", default=64, show_default=True, help="Pixels.")
-@click.option("--batch", default=128, show_default=True, help="Ours; fastai's on a CPU is 64.")
-@click.option("--images", default=768, show_default=True, help="Drawn ones to train on.")
+@click.option("--size", default=64, show_default=True, help="Side of the input in pixels.")
+@click.option(
+    "--batch", default=128, show_default=True, help="Batch size; at most 64 for fastai on a CPU."
+)
+@click.option("--images", default=768, show_default=True, help="Training images to draw.")
 @click.option("--epochs", default=2, show_default=True)
-@click.option("--rounds", default=1, show_default=True, help="Of both sides, in turns.")
+@click.option("--rounds", default=1, show_default=True, help="Turns of each side.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cuda", "mps", "cpu"]))
-@click.option("--data", type=click.Path(path_type=Path), help="A project with real samples.")
-@click.option("--dataset", default="tamil", help="Which of them; its params are used.")
-@click.option("--classes", default=20, show_default=True, help="Of them, so many.")
-@click.option("--reach", type=float, help="Time both sides to this validation accuracy, too.")
-@click.option("--compile", "is_compiled", is_flag=True, help="Ours with torch.compile.")
-@click.option("--check", is_flag=True, help="Fail below the goals.")
-@click.option("--json", "report", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder of a project with a split dataset."
+)
+@click.option("--dataset", default="tamil", help="Dataset of --data; its params are used.")
+@click.option(
+    "--classes", default=20, show_default=True, help="Use only the first N classes of --data."
+)
+@click.option("--reach", type=float, help="Also time both sides to this accuracy.")
+@click.option(
+    "--compile", "is_compiled", is_flag=True, help="Compile kalai's network with torch.compile."
+)
+@click.option("--check", is_flag=True, help="Fail if a goal is missed.")
+@click.option(
+    "--json", "report", type=click.Path(path_type=Path), help="Write the results to this file."
+)
 def main(**options: Any) -> None:
-    """Compare."""
+    """Train both sides and print their throughput."""
     from pipeline.core.params import Augment, Train, load_params
 
     compiled: Any = "on" if options["is_compiled"] else "off"
@@ -277,7 +287,7 @@ def main(**options: Any) -> None:
 def compare(
     dataset: str, params: Any, count: int, epochs: int, rounds: int, reach: float | None
 ) -> dict[str, Any]:
-    """Run both sides, print what came out and return it."""
+    """Run both sides; print and return the results."""
     from pipeline.dataset.split_table import classes_to_learn, read_parts
     from pipeline.model.device import choose
 
@@ -294,11 +304,11 @@ def compare(
         watch, accuracies, preparing = run()
         seen = count // params.batch_size * params.batch_size if name == "kalai" else count
         rate = seen / min(watch.epochs)
-        line = f"{name:8} {rate:10.1f} img/s, {preparing:.1f} s before the first step"
+        line = f"{name:8} {rate:10.1f} img/s, {preparing:.1f} s until the first step"
         if reach:
             found = reached(watch, accuracies, preparing, reach)
             soonest[name] = min(filter(None, (found, soonest.get(name))), default=None)
-            line += f", {reach:.0%} after {found or float('nan'):.0f} s"
+            line += f", accuracy {reach:.0%} after {found or float('nan'):.0f} s"
         print(line, flush=True)
         best = max(rate, figures.get(name, {"images_s": 0})["images_s"])
         figures[name] = {"images_s": best, "accuracies": accuracies, "preparing_s": preparing}
@@ -307,8 +317,10 @@ def compare(
     operations, rate, most = ceiling(params, classes)
     share = figures["kalai"]["images_s"] / most
     figures["ceiling"] = {"flop_image": operations, "flop_s": rate, "images_s": most}
-    print(f"ceiling  {most:10.1f} img/s: {rate / 1e9:.0f} GFLOP/s, {operations / 1e9:.2f} an image")
-    print(f"kalai reaches {share:.0%} of it")
+    print(
+        f"ceiling  {most:10.1f} img/s: {rate / 1e9:.0f} GFLOP/s, {operations / 1e9:.2f} GFLOP per image"
+    )
+    print(f"kalai reaches {share:.0%} of the ceiling")
     goals = {}
     if device in GOALS:
         times = figures["kalai"]["images_s"] / figures["fastai"]["images_s"]

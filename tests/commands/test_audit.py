@@ -105,8 +105,8 @@ def test_a_share_above_the_limit_fails(folder: Path) -> None:
     result = run(str(folder), "--fail-above", "0.01")
     assert result.exit_code == 1
     assert (
-        "error: 37.5% of a held-out part has a duplicate in train, more than --fail-above 1.0%"
-        in result.output
+        "error: 37.5% of the images in a held-out part have a duplicate in train; "
+        "--fail-above allows 1.0%" in result.output
     )
 
 

@@ -117,7 +117,7 @@ NO_RESULTS = (
         (
             lambda e: e.reply(CHANGED),
             stage.CHANGED,
-            "bing: answer in an unknown format: the page has images, but no a.iusc element",
+            "bing: answer in an unknown format: the page has images, but no <a class=iusc> element",
             1,
         ),
         (lambda e: e.reply(bing_page([])), stage.NO_RESULTS, NO_RESULTS, 1),

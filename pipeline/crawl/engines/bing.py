@@ -55,7 +55,7 @@ class Bing(Engine):
                 raise EngineError("blocked", "a CAPTCHA instead of results")
             if b"murl" in body or anchors or soup.select_one("a img"):
                 raise EngineError(
-                    "changed", "the page has images, but no a.iusc element with a murl"
+                    "changed", "the page has images, but no <a class=iusc> element with a murl"
                 )
         return Page(results, size=len(anchors))
 

@@ -32,8 +32,8 @@ STAGES = ("split", "train", "evaluate")
 class NextRun:
     """The stages that will run, and how the split changes.
 
-    `problem` is the error that `split` will stop with; `touching` counts the images with a
-    decision by part.
+    `problem` is the error that `split` will stop with; `touching` counts, for each part, the
+    images that have a decision.
     """
 
     stages: list[str]
