@@ -67,7 +67,7 @@ class DedupeResult:
     arrived: Ints  # (n,) run of split that first saw each sample
 
     def where(self, is_kept: NDArray[np.bool_]) -> DedupeResult:
-        """Return the result for the samples where `is_kept` (n,) is true, as if no others existed."""
+        """Return the result for samples with a true `is_kept` (n,), as if no others existed."""
         samples = self.samples.filter(pa.array(is_kept))
         contents = contents_of(samples)
         number = np.full(len(self.contents.ids), -1)  # new index of each content that is kept

@@ -317,9 +317,8 @@ def compare(
     operations, rate, most = ceiling(params, classes)
     share = figures["kalai"]["images_s"] / most
     figures["ceiling"] = {"flop_image": operations, "flop_s": rate, "images_s": most}
-    print(
-        f"ceiling  {most:10.1f} img/s: {rate / 1e9:.0f} GFLOP/s, {operations / 1e9:.2f} GFLOP per image"
-    )
+    giga, each = rate / 1e9, operations / 1e9
+    print(f"ceiling  {most:10.1f} img/s: {giga:.0f} GFLOP/s, {each:.2f} GFLOP per image")
     print(f"kalai reaches {share:.0%} of the ceiling")
     goals = {}
     if device in GOALS:

@@ -47,7 +47,7 @@ def test_a_table_may_have_further_columns(tmp_path: Path) -> None:
         ("class_id,unicode\n000,x\n", "no column 'iso15919'; it needs class_id, unicode, iso15919"),
         ("class_id,unicode,iso15919\n", "class table is empty"),
         ("", "no column 'class_id'"),
-        ("class_id,unicode,iso15919\n000,x,x\n000,y,y\n", "line 3: class_id '000' repeats"),
+        ("class_id,unicode,iso15919\n000,x,x\n000,y,y\n", "line 3: class_id '000' is repeated"),
         ("class_id,unicode,iso15919\n000,,x\n", "line 2: class_id or unicode is empty"),
         ("class_id,unicode,iso15919\n000\n", "line 2: class_id or unicode is empty"),
     ],
