@@ -41,7 +41,7 @@ def _name_rows(axes: Axes, names: Sequence[str], *, is_small: bool, rows: int) -
 
 
 def _key(axes: Axes, parts: Mapping[str, str]) -> None:
-    """Draw, between the title and the bars, the legend for the parts."""
+    """Draw the legend for the parts between the title and the bars."""
     keys = [Patch(color=PART_COLOURS[name], label=words) for name, words in parts.items()]
     axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(keys), borderpad=0)
 
@@ -79,7 +79,7 @@ def draw_per_class(path: Path, matrix: Ints, names: Sequence[str], title: str) -
 
 
 def draw_classes(path: Path, names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> None:
-    """Draw the number of samples of each class by part; `counts` are by part, then by class."""
+    """Draw how many samples each class has in each part; `counts` are by part, then by class."""
     with drawing(path, _size(len(names)), names) as figure:
         panels = _panels(figure, len(names))
         widest = max((sum(row) for row in zip(*counts.values(), strict=True)), default=1)
@@ -97,10 +97,10 @@ def draw_classes(path: Path, names: Sequence[str], counts: Mapping[str, Sequence
 
 
 def draw_groups(path: Path, sizes: Mapping[str, Ints]) -> None:
-    """Draw the sizes of the groups (writers, pages, clusters) of each part.
+    """Draw the sizes of the groups (writers, pages, clusters) in each part.
 
     Each large group is a bar, the largest first. If all groups are small, the bars count the groups
-    of each size. `sizes` are the numbers of samples by part.
+    of each size. `sizes` are the numbers of samples in the groups, by part.
     """
     largest = max((int(size.max(initial=0)) for size in sizes.values()), default=0)
     with drawing(path, WIDE) as figure:
@@ -125,7 +125,7 @@ def _draw_sizes(axes: Axes, sizes: Mapping[str, Ints]) -> str:
 
 
 def _draw_each(axes: Axes, sizes: Mapping[str, Ints]) -> str:
-    """Draw a bar for each group of several samples; return a text about those not drawn."""
+    """Draw a bar for each group of several samples; return a text about the groups not drawn."""
     parts = np.concatenate([np.full(size.size, name) for name, size in sizes.items()])
     all_sizes = np.concatenate(list(sizes.values()))
     order = np.argsort(-all_sizes, kind="stable")

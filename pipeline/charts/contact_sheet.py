@@ -14,14 +14,14 @@ from pipeline.core.errors import Rejected
 from pipeline.core.files import replacing
 from pipeline.images.normalise import open_rgb
 
-CELL, GAP, CAPTION = 96, 6, 20  # pixels: an image's side, between images, a line of text
+CELL, GAP, CAPTION = 96, 6, 20  # pixels: image side, gap between images, line of text
 APART = 24  # pixels between classes in one row
 WIDTH = 8  # images in a row
 TEXT = 13  # pixels
 
 
 def pick(rows: Iterable[tuple[str, str, str]], count: int) -> dict[str, list[str]]:
-    """Return `count` sample ids of each label, those with the smallest content ids.
+    """Return `count` sample ids for each label: those with the smallest content ids.
 
     Content ids are hashes, so the choice is random and reproducible. `rows` are (label, content id,
     sample id); labels come sorted.

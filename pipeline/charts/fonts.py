@@ -13,7 +13,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import ImageFont, features
 
 OWN = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, and all of ISO 15919
-LONGEST = 28  # letters of a name beside a plot
+LONGEST = 28  # letters in a name beside a plot
 
 
 class Font(NamedTuple):
@@ -63,7 +63,7 @@ def font_for(text: str) -> Font | None:
 
 
 def is_drawn(text: str) -> bool:
-    """Return whether every word of a text can be drawn, each in any font."""
+    """Return whether every word of a text can be drawn, each in one of the fonts."""
     return all(font_for(word) for word in text.split()) and text.isprintable()
 
 
@@ -73,7 +73,7 @@ def drawable(*names: str | None) -> str:
 
 
 def tick(label: str, name: str, romanised: str | None = None) -> str:
-    """Return the name of a class for an axis: the first of name, romanised name and label to draw.
+    """Return a class's name for an axis: the first drawable of name, romanised name and label.
 
     Long names are cut. If none can be drawn, the label's code points are returned.
     """
@@ -102,5 +102,5 @@ def runs(text: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def pillow_font(file: str, size: int) -> ImageFont.FreeTypeFont:
-    """Return a font for Pillow; `size` in pixels."""
+    """Return a font for Pillow; `size` is in pixels."""
     return ImageFont.truetype(file, size)

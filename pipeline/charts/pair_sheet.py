@@ -24,7 +24,7 @@ KINDS = {
     LABEL_CONFLICT: "one image under two labels, out until a person decides",
     **{name: kind.caption for name, kind in pairs_table.KINDS.items()},
 }
-SIDE = 150  # pixels; two of them show whether a pair is a duplicate
+SIDE = 150  # pixels of an image: enough to see whether a pair is a duplicate
 GAP, APART = 4, 16  # pixels: between the two images of a pair, and between pairs
 WIDE = 2 * SIDE + GAP + APART
 CAPTION, HEADING = 36, 26  # pixels: two lines below an image, one line above a kind
@@ -32,7 +32,7 @@ ACROSS, DOWN = 4, 6  # pairs on a sheet
 
 
 def pairs_by_kind(dataset: str) -> dict[str, list[Pair]]:
-    """Return the removed and the possible duplicates by kind, as KINDS lists them.
+    """Return the removed and the possible duplicates by kind, in the order of KINDS.
 
     The least similar pairs come first: mistakes are most likely there. Raises PipelineError if
     dedupe has not run, or if a table is damaged.
@@ -71,7 +71,7 @@ def sheet(pairs: Sequence[Pair], images: Mapping[str, bytes]) -> Image.Image:
 
 
 def sheets(dataset: str, most: int) -> Iterator[tuple[str, Image.Image]]:
-    """Yield (file name, sheet) of at most `most` sheets for each kind."""
+    """Yield (file name, sheet), at most `most` sheets for each kind."""
     size = ACROSS * DOWN
     shown = {kind: pairs[: most * size] for kind, pairs in pairs_by_kind(dataset).items()}
     images = _images(dataset, shown)

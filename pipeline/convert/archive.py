@@ -14,7 +14,7 @@ from pipeline.core.tarballs import Member, members
 
 MAX_MEMBER_BYTES = 4_000_000  # the largest pen file seen has 20,000, the largest image 5,000
 
-_APPLE_DOUBLE = b"\0\5\x16\7"  # how the files begin in which macOS keeps its attributes
+_APPLE_DOUBLE = b"\0\5\x16\7"  # first bytes of macOS's attribute files
 
 
 class Letter(NamedTuple):
@@ -29,7 +29,7 @@ class Letter(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A member that is no letter. The report counts these by reason."""
+    """A member that is not a letter. The report counts these by reason."""
 
     reason: str
 

@@ -19,12 +19,12 @@ from pipeline.dataset.columns import GROUP, LABEL
 from pipeline.dataset.rejected import RejectedRow
 
 BATCH = 256  # letters that are drawn together and sent to a process together
-BATCH_BYTES = 8_000_000  # of a batch with large members
+BATCH_BYTES = 8_000_000  # limit of a batch when members are large
 
 
 @dataclass(slots=True)
 class PartCounts:
-    """Counts of the members of one official part's archive."""
+    """What became of the members of the archive for one official part, in numbers."""
 
     samples: int = 0
     classes: Counter[str] = field(default_factory=Counter)

@@ -51,7 +51,7 @@ class HpLayout:
         )
 
     def class_of(self, sample_id: str) -> str:
-        """Return the class that labels.txt gives; the first call reads it.
+        """Return the class that labels.txt gives a letter; the first call reads the file.
 
         Raises Rejected "unlabelled" if labels.txt lacks the letter, and PipelineError if a line of
         labels.txt is wrong.

@@ -1,6 +1,6 @@
 """Convert a batch of archived letters to samples: draw pen files, read image files.
 
-The content of a member decides what it is, not its name.
+A member's content, not its name, decides whether it is a pen file or an image.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def read_pen(data: bytes) -> Outline:
 
 
 def read_image(data: bytes) -> LetterImage:
-    """Return an image file as a bi-level PNG, or as a greyscale one if it has other values.
+    """Return an image file as a bi-level PNG, or as greyscale if it is not only black and white.
 
     Raises Rejected: "no-ink", and as `images.normalise` does.
     """

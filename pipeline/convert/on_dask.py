@@ -19,7 +19,7 @@ from pipeline.dataset.rejected import RejectedRow
 from pipeline.scale.dask import Cluster
 from pipeline.scale.shards import shard_at, take_shard, write_shard
 
-LETTERS = 2048  # of a shard, about a second of work; BATCH_BYTES limits a batch too
+LETTERS = 2048  # in a shard: about a second of work; BATCH_BYTES limits a batch, too
 
 _SCHEMA = pa.schema([(name, samples.COLUMNS[name]) for name in COLUMNS])
 
@@ -32,7 +32,7 @@ def converted_on(
     batches: Iterable[tuple[Part, str, list[Letter]]],
     drawing: PenSettings,
 ) -> Iterator[tuple[Part, str, Converted]]:
-    """Yield the results of batches of (part, its name, letters) in their order; a shard each."""
+    """Convert batches of (part, its name, letters), each to one shard; yield results in order."""
     sent: deque[tuple[Part, str]] = deque()
     with cluster.scratch(dataset, "convert") as url:
 

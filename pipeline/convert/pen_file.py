@@ -48,7 +48,7 @@ class Stream:
 class Segment:
     """A labelled part of a file: `.SEGMENT level spans quality "label"`.
 
-    An empty `spans` means the whole set. None means that the delineation is not valid.
+    If `spans` is empty, the segment is the whole set; None means that the delineation is invalid.
     """
 
     level: str
@@ -69,7 +69,7 @@ class PenFile:
 
     @cached_property
     def _components(self) -> dict[int, list[Stream]]:
-        """The streams with points, by set; the numbers in segments count these."""
+        """The streams with points, by set; component numbers in segments count only these."""
         sets: dict[int, list[Stream]] = {}
         for stream in self.streams:
             if len(stream.points):

@@ -5,7 +5,7 @@ points, no antialiasing, default stroke normalisation. Java then moves a vertex 
 inks a pixel if the pixel's centre, n + 0.5, lies in the square-capped line. The ink of a line
 therefore depends on its (dx, dy) only. Rounding has no effect, because no centre lies on an edge.
 The result equals Java's for every line and every pen width of 2 pixels or more. For a width of 1
-pixel Java has another rule.
+pixel, Java uses a different rule.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Renderer:
     def draw(self, letters: Sequence[Outline]) -> list[Bitmap | Rejected]:
         """Return the image of each letter, or Rejected ("no-ink", "too-many-pixels").
 
-        Draws many letters with few calls of numpy, because each call has a fixed cost.
+        Draws many letters with a few calls to numpy, because each call has a fixed cost.
         """
         drawn: list[Bitmap | Rejected] = [Rejected("no-ink", "no pen-down point")] * len(letters)
         inked = [n for n, letter in enumerate(letters) if any(map(len, letter.strokes))]
@@ -99,7 +99,7 @@ class Renderer:
     def _ink(
         self, white: npt.NDArray[np.uint8], origins: Ints, dx: Ints, dy: Ints, pitch: int
     ) -> None:
-        """Set the pixels of lines to 0; each starts at a flat index and moves by (dx, dy)."""
+        """Set the pixels of lines to 0; each line starts at a flat index and moves by (dx, dy)."""
         is_near = (abs(dx) <= NEAR) & (abs(dy) <= NEAR)
         if not is_near.all():
             counts, x, y = _pixels(dx[~is_near], dy[~is_near], self.pen_width)
@@ -108,8 +108,8 @@ class Renderer:
         keys = (dy + NEAR) * (2 * NEAR + 1) + dx + NEAR
         counts = self._counts[keys]
         offsets = self._y * pitch + self._x
-        # In the table, the pixels of line i begin at firsts[i]. In the result, they follow those
-        # of the lines before it.
+        # In the table, the pixels of line i begin at firsts[i]. In the result, they follow
+        # the pixels of the earlier lines.
         shifts = self._firsts[keys] - (counts.cumsum() - counts)
         white[offsets[np.arange(counts.sum()) + shifts.repeat(counts)] + origins.repeat(counts)] = 0
 
@@ -137,7 +137,7 @@ class _Page(NamedTuple):
     def runs(self) -> Iterator[range]:
         """Yield runs of letters that fit on one canvas; letters beyond the limits are in none.
 
-        A canvas takes the widest width times the sum of heights, and the ink.
+        A canvas has two limits: its area (greatest width times sum of heights), and its ink.
         """
         first = width = height = 0
         ink = 0.0

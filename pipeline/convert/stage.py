@@ -29,7 +29,7 @@ from pipeline.dataset.rejected import write_rejected
 from pipeline.dataset.samples import writing_samples
 from pipeline.scale.dask import Cluster, workers
 
-ALONE_BELOW = 2_000_000  # bytes of archives below which starting processes takes longer
+ALONE_BELOW = 2_000_000  # bytes of archives; for fewer, starting processes costs more than it saves
 
 
 def convert(
@@ -41,9 +41,9 @@ def convert(
 ) -> dict[str, Any]:
     """Write samples.parquet and rejected.csv of a dataset and return the report.
 
-    A cluster converts, or `processes` beside this one: 0 for none, None for a number that suits
-    the archives. The choice changes no byte of the files. Raises PipelineError if an archive is
-    damaged or has no sample; samples.parquet then stays as it was.
+    The `cluster` converts if given; else `processes` other processes do: 0 means this process
+    alone, None a number that suits the archives. The files are the same in every case. Raises
+    PipelineError if an archive is damaged or has no sample; samples.parquet then stays as it was.
     """
     kilobytes = sum(path.stat().st_size // 1000 for path in reader.archives.values())
     if processes is None:
@@ -71,7 +71,7 @@ def convert(
             progress.advance(0, note=f"{writer.count} letters, {len(reader.rejected)} rejected")
         if not writer.count:
             raise _no_letter(reader)
-    write_rejected(dataset, sorted(reader.rejected))  # the order of arrival differs by run
+    write_rejected(dataset, sorted(reader.rejected))  # they arrive in a different order on each run
     return {
         "samples": writer.count,
         "classes": len(reader.classes),

@@ -21,7 +21,7 @@ from pipeline.images.bitmap import Bitmap
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES = 273, 274, 277, 278, 279
 EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
-# tags that differ between files of one kind
+# tags that may differ between files of the same kind
 _VARIABLE = {WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_ROWS, STRIP_BYTES}
 _IGNORED = {282, 283}  # resolutions: they do not change the pixels
 _DEFAULTS = {BITS: 1, COMPRESSION: 1, FILL_ORDER: 1, ORIENTATION: 1, SAMPLES: 1}
@@ -66,7 +66,7 @@ def read_tiff(data: bytes, max_side: int) -> Bitmap | None:
 
 
 def _directory(data: bytes) -> _Directory:
-    """Return the only directory of a file.
+    """Return the directory of tags of a file that has only one.
 
     Raises ValueError, KeyError or struct.error if the file is unusual or damaged.
     """
@@ -120,7 +120,7 @@ def _decoder(data: bytes, directory: _Directory) -> tuple[str, tuple[Any, ...]]:
     """Return the name of Pillow's decoder for files of this kind, and its arguments.
 
     The last argument, the directory's offset, is left out. Raises ValueError if Pillow decodes
-    the file in another way.
+    the file in any other way.
     """
     key = (directory.order, directory.kind)
     if key not in _decoders:

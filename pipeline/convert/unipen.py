@@ -23,8 +23,8 @@ Find = Callable[[str, str], tuple[str, bytes] | None]  # (name, including path) 
 
 MAX_DEPTH = 16  # levels of includes; real files have one
 MAX_INCLUDES = 1_000
-MAX_BYTES = 64_000_000  # of a file and all files that it includes
-MAX_LINE = 200  # bytes of a header's value that are read
+MAX_BYTES = 64_000_000  # in a file and all files that it includes
+MAX_LINE = 200  # bytes read of a header's value
 MAX_SPANS = 10_000  # characters of a delineation; real ones have about 100
 MAX_VALUE = 1e16  # of a coordinate or time; a float cannot hold larger whole numbers
 MAX_COLUMNS = 9
@@ -254,7 +254,7 @@ def _spans(text: str) -> tuple[Span, ...] | None:
 
 
 def _all_points(rows: list[bytes], names: list[tuple[str, ...]], is_cut: bool) -> list[Points]:
-    """Return the numbers of each stream, (n, columns); read together if all columns agree."""
+    """Return the numbers of each stream, (n, columns); one read if all streams' columns agree."""
     texts = [text.strip() for text in rows]
     if len(set(names)) == 1:
         table = _whole_numbers(b"\n".join(filter(None, texts)), len(names[0]))
@@ -275,9 +275,9 @@ def _points(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
 
 
 def _whole_numbers(text: bytes, width: int) -> Points | None:
-    """Return whole numbers separated by single spaces, as tablets write them, or None.
+    """Return the rows if they are whole numbers separated by single spaces, else None.
 
-    The text between the digits is then equal in all rows, so that one C call reads them all.
+    In that form, the text between the numbers is the same in all rows, so one C call can read them.
     """
     if not text:
         return np.empty((0, width))
@@ -346,7 +346,7 @@ def _segment_line(segment: Segment) -> str:
         return ".SEGMENT"
     parts = [f".SEGMENT {segment.level}"]
     if segment.spans is None:
-        parts.append("0-")  # again a delineation that is not valid
+        parts.append("0-")  # a delineation that is invalid when it is read again
     elif segment.spans:
         parts.append(",".join(f"{_position(a)}-{_position(b)}" for a, b in segment.spans))
     if segment.quality is not None:

@@ -1,8 +1,8 @@
 """Decide which duplicates are removed, by stars, and which labels conflict, by components.
 
 A star is a kept content and the contents within a distance of it. A component is a set of contents
-that near-duplicates join, directly or through others; the ends of its chains may differ a lot, so
-components never decide removal.
+that are linked by near-duplicate pairs, directly or through others; the ends of such a chain may
+differ a lot, so components never decide removal.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def mark(
         decided[content].label or label
         for content, label in zip(contents.of.tolist(), samples[LABEL].to_pylist(), strict=True)
     ]
-    is_apart = (action == "delete") | (action == "not-duplicate")  # is near to no other content
+    is_apart = (action == "delete") | (action == "not-duplicate")  # counts as near no other content
     near = near.where((near.distance <= within) & ~is_apart[near.a] & ~is_apart[near.b])
     chosen = np.where(action == "keeper", contents.of.size, 0)  # ahead of all others
     preference = contents.preference[contents.best] - chosen
@@ -98,12 +98,12 @@ def mark(
 def stars(
     preference: Ints, near: Pairs, is_kept: NDArray[np.bool_]
 ) -> tuple[Ints, NDArray[np.int32]]:
-    """Return the centre of each of m contents and its distance to it, (m,) and (m,).
+    """Return, for each of m contents, its centre (m,) and its distance from that centre (m,).
 
     Goes through the contents in order of `preference` (m,), the lowest first. A content that no
     earlier one has taken is a centre, and takes its neighbours in `near` that are still free. So
-    every removed content is near to the one that is kept, which a chain would not guarantee. A
-    content that is `is_kept` (m,) is its own centre in any case.
+    every removed content is near the one that is kept, which a chain would not guarantee. A content
+    for which `is_kept` (m,) is true is always its own centre.
     """
     m = preference.size
     centre = np.arange(m)
@@ -130,7 +130,7 @@ def stars(
 
 
 def _holds_several(group: Ints, label: Ints, m: int) -> NDArray[np.bool_]:
-    """Return which of m groups (m,) hold two or more labels; `group`, `label` (n,) are items'."""
+    """Return which groups (m,) hold two or more labels; `group` and `label` (n,) are per item."""
     low, high = np.full(m, np.iinfo(np.int64).max), np.full(m, -1)
     np.minimum.at(low, group, label)
     np.maximum.at(high, group, label)

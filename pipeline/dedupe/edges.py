@@ -13,8 +13,8 @@ import numpy as np
 from pipeline.dataset.pairs_table import Edges, Pairs, each_once
 from pipeline.dedupe.hamming import U64, expand, near_values
 
-# Two hashes that make more pairs than this are stored as stars: hundreds of images with one hash
-# are a fault of the crawl, and nobody can review tens of thousands of pairs.
+# If two hashes make more pairs than this, stars are stored instead: hundreds of images with one
+# hash are a fault of the crawl, and nobody can review tens of thousands of pairs.
 PAIRS_OF_TWO_HASHES = 10_000
 REGION_BITS = 16  # a quarter of the bits: two regions within it match, as in imagehash
 MATCHING_REGIONS = 2  # a single match is often a plain sky or a dark stage
@@ -32,7 +32,7 @@ def edges_of(
     `upright` (m,) are the hashes of the contents; `mirrored` (m,) are those of their mirror images,
     or None to find no mirror edges. Near edges have a distance of at most `within` bits, mirror
     edges of at most `mirror_within`. The second bound should be tighter: of the mirror pairs at 11
-    and 12 bits on real photos, none was correct. A pair that is near is no mirror edge.
+    and 12 bits on real photos, none was correct. A near pair is not a mirror edge as well.
 
     `search` returns what `hamming.near_values` does, on this machine or on workers.
     """
@@ -51,8 +51,8 @@ def crop_edges(segments: Sequence[Sequence[int]]) -> Pairs:
     """Return the pairs of contents with two or more matching regions; their distance is -1.
 
     `segments` are the hashes of the regions of each content. Each content of a pair must have two
-    different regions that match one of the other's. The pairs are for review only: of the 25 found
-    among 333 real photos, seven were of one photo or of one session.
+    different regions that match a region of the other. The pairs are for review only: of the 25
+    found among 333 real photos, seven showed the same photo or came from the same session.
     """
     owner = np.repeat(np.arange(len(segments)), [len(hashes) for hashes in segments])
     values, inverse = np.unique(
@@ -60,11 +60,11 @@ def crop_edges(segments: Sequence[Sequence[int]]) -> Pairs:
     )
     found = expand(near_values(values, REGION_BITS), inverse, most=PAIRS_OF_TWO_HASHES)
     one, other = owner[found.a], owner[found.b]
-    # One column for each match: the two contents, the region of the first, that of the second.
+    # One column for each match: first content, second content, region of the first, of the second.
     matches = np.stack([one, other, inverse[found.a], inverse[found.b]])[:, one != other]
     swap = matches[0] > matches[1]
     matches[:, swap] = matches[:, swap][[1, 0, 3, 2]]
-    enough = []  # for each side, the pairs of contents of which it has enough matching regions
+    enough = []  # for each side, the pairs in which that side has enough matching regions
     for region in (2, 3):
         regions = np.unique(matches[[0, 1, region]], axis=1)
         pairs, count = np.unique(regions[:2], axis=1, return_counts=True)
@@ -76,7 +76,7 @@ def crop_edges(segments: Sequence[Sequence[int]]) -> Pairs:
 
 
 def of_one_kind(edges: Edges) -> Edges:
-    """Return edges in which each pair has the first of its kinds only, in the order of KINDS."""
+    """Return the edges with each pair under one kind only: its first in the order of KINDS."""
     found: list[Pairs] = []
     for pairs in edges:
         found.append(reduce(without, found, pairs))

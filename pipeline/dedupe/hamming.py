@@ -2,9 +2,9 @@
 
 Algorithm: cut the bits into t + g blocks. Two hashes that differ in at most t bits differ in at
 most t blocks, so they agree on at least g blocks (pigeonhole principle). For every choice of g
-blocks, sort the hashes by these blocks and compare those that agree on all of them: a bucket. Each
-pair within t shares a bucket at least once. It counts for its first g agreeing blocks only, so it
-is found once. Source: Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling",
+blocks, sort the hashes by these blocks. Those that agree on all g form a bucket and are compared.
+Each pair within t shares a bucket at least once. It counts for its first g agreeing blocks only, so
+it is found once. Source: Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling",
 WWW 2007.
 
 Speed: a permutation of the bits moves the chosen blocks to the top. Then a plain sort of the values
@@ -63,12 +63,12 @@ class Layout(NamedTuple):
     """A permutation of the varying bits that moves g chosen blocks to the top."""
 
     runs: list[Run]
-    below: np.uint64  # the XOR of two permuted values is smaller if they agree on the chosen blocks
-    earlier: list[np.uint64]  # masks of the blocks before the last chosen one that are not chosen
+    below: np.uint64  # two permuted values agree on the chosen blocks if their XOR is less
+    earlier: list[np.uint64]  # masks of the unchosen blocks before the last chosen one
 
 
 def near_pairs(hashes: U64, within: int, *, threads: int | None = None) -> Pairs:
-    """Return every pair of `hashes` (n,) within `within` bits, by position; equal hashes pair, too.
+    """Return every pair of `hashes` (n,) within `within` bits, by position, equal hashes included.
 
     n equal hashes make n (n - 1) / 2 pairs. If that can be many, make the hashes unique and call
     `near_values` and `expand`. Raises ValueError if `within` is negative.
@@ -97,7 +97,7 @@ def near_values(values: U64, within: int, *, threads: int | None = None) -> Pair
 
 
 def placed(values: U64, found: Iterable[Found]) -> Pairs:
-    """Return the pairs that searches `found` among strictly increasing `values` (n,), by position.
+    """Return the `found` pairs of values as positions in strictly increasing `values` (n,).
 
     No two searches may find the same pair.
     """
@@ -110,11 +110,12 @@ def placed(values: U64, found: Iterable[Found]) -> Pairs:
 
 
 def expand(found: Pairs, inverse: NDArray[np.intp], most: int | None = None) -> Pairs:
-    """Return the pairs of n items whose values pair; `inverse` (n,) is the value of each item.
+    """Return the pairs of items that pairs of values stand for, given each item's value.
 
-    `found` are pairs of values; items of one value pair at distance 0. If two values make more than
-    `most` pairs of items, two stars replace them: the first item of each value with all items of
-    the other. So every item keeps a partner, and the number of pairs stays linear.
+    `found` are pairs of values, and `inverse` (n,) is the value of each of n items. Items with the
+    same value form pairs at distance 0. If two values make more than `most` pairs of items, two
+    stars replace them: the first item of each value with all items of the other. So every item
+    keeps a partner, and the number of pairs stays linear.
     """
     counts = np.bincount(inverse, minlength=1)
     items = np.argsort(inverse, kind="stable")
@@ -172,7 +173,7 @@ def _search(values: U64, within: int, threads: int = 1) -> Found:
 def plan_of(values: U64, within: int) -> Plan:
     """Return the cheapest plan for two or more distinct `values` (n,).
 
-    The plan decides the time only: every plan finds the same pairs.
+    The plan affects only the time: every plan finds the same pairs.
     """
     varying = int(np.bitwise_or.reduce(values) ^ np.bitwise_and.reduce(values))
     bits = [bit for bit in range(64) if varying >> bit & 1]
@@ -182,15 +183,15 @@ def plan_of(values: U64, within: int) -> Plan:
 
 
 def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
-    """Return g, the number of blocks to choose at a time, at the least cost; 0: compare every pair.
+    """Return the cheapest g, the number of blocks to choose at a time; 0: compare every pair.
 
     `bits` are the bits that vary. The cost of g is the time to sort the values once for each choice
-    of blocks, and to compare the pairs that meet in a bucket. Random pairs of values show how many
-    meet; uniform hashes give the lower bound.
+    of blocks, plus the time to compare the pairs that meet in a bucket. A sample of random pairs
+    shows how many meet; uniform hashes give the lower bound.
     """
     n = values.size
     every = n * n / 2 * COMPARE_NS
-    # Blocks must halve the cost: else the search of a huge bucket could repeat itself for ever.
+    # Blocks must halve the cost, or else the search of a huge bucket could repeat itself for ever.
     best, best_cost = 0, every / 2
     random = np.random.default_rng(n)
     i = random.integers(0, n, SAMPLED)
@@ -215,7 +216,7 @@ def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
 def search_by(values: U64, plan: Plan, chosen: tuple[int, ...]) -> Found:
     """Return the pairs of distinct `values` (n,) whose first g agreeing blocks are `chosen`.
 
-    `values` may be a subset of those that the plan was made for, if it holds whole buckets.
+    `values` may be a subset of the plan's values, as long as it holds whole buckets.
     """
     within, blocks = plan.within, plan.blocks
     layout = _layout(blocks, chosen)
@@ -292,14 +293,15 @@ def _compare_buckets(moved: U64, sizes: Ints, within: int) -> Iterator[Found]:
     """Yield the near pairs within each bucket.
 
     `moved` (n,) are the sorted values, one bucket after another; `sizes` (k,) are the buckets'
-    sizes. Compares all values with the value one step on, then two steps on, and so on, whatever
-    their buckets: contiguous arrays cost less than picked ones. From the step that few buckets are
-    long enough for, it picks the values of these. So it may also yield pairs across buckets.
+    sizes. Compares every value with the one a step later, then two steps later, and so on,
+    regardless of buckets, because contiguous arrays cost less than picked values. Once a step is
+    too long for most buckets, it picks only values from buckets that are long enough. So it may
+    also yield pairs across buckets.
     """
     if not moved.size:
         return
     at_least = np.bincount(sizes)[::-1].cumsum()[::-1]  # [size]: buckets of this size or more
-    # [step + 1]: values whose bucket holds the value `step` on
+    # [step + 1]: the number of values whose bucket also holds the value `step` places later
     partners = at_least[::-1].cumsum()[::-1]
     contiguous = int(np.count_nonzero(partners[2:] * PICKED > moved.size))  # steps
     yield from _compare(moved, contiguous, within)
@@ -334,7 +336,7 @@ def _compare(values: U64, steps: int, within: int) -> Iterator[Found]:
 def _first_met(found: Found, layout: Layout) -> Found:
     """Return the pairs whose first agreeing blocks are the chosen ones.
 
-    They agree on all chosen blocks, and on no other block before the last of these.
+    These pairs agree on all chosen blocks, and on no other block before the last chosen one.
     """
     left, right = found
     xor = left ^ right

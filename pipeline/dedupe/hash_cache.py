@@ -32,13 +32,13 @@ Known = dict[str, list[int]]  # content id -> its hashes
 class Kind(NamedTuple):
     """A kind of hash, and the cache that keeps such hashes."""
 
-    name: str  # of the cache's file
-    # The version of the method and of the decoder. Another decoder changes up to 12 of 64 bits, so
-    # a cache of another policy is not used.
+    name: str  # name of the cache's file
+    # The versions of the method and of the decoder. Another decoder changes up to 12 of 64 bits,
+    # so a cache with a different policy is not used.
     policy: str
     compute: Callable[[bytes], Sequence[int]]  # an encoded image -> its hashes
     enough: int = 1  # hashes; an image with fewer in the cache is hashed again
-    many: int = 1000  # images from which on several processes are faster
+    many: int = 1000  # images; from this number on, several processes are faster
 
 
 def crop_hashes(data: bytes) -> list[int]:
@@ -60,7 +60,7 @@ def _phash_only(data: bytes) -> list[int]:
 
 _PILLOW = f"pillow-{version('pillow')}"
 PHASH = Kind("phash", f"{POLICY} {_PILLOW}", _phash_only)
-BOTH = Kind("phash", PHASH.policy, phash_both, 2)  # of the image and of its mirror image
+BOTH = Kind("phash", PHASH.policy, phash_both, 2)  # hashes of the image and of its mirror image
 CROP = Kind(
     "crop", f"crop-resistant {_PILLOW} imagehash-{version('imagehash')}", crop_hashes, many=20
 )
@@ -120,7 +120,7 @@ def hash_all(images: Iterable[Encoded], kind: Kind, total: int) -> Iterator[Hash
     """Hash about `total` images on all processors; yields them in their order.
 
     Pillow decodes outside the GIL, but half of the time for a small image is spent in Python. So
-    many images are hashed in processes: on two processors 1.6 times as fast as in threads.
+    many images are hashed in processes; on two processors, this is 1.6 times as fast as threads.
     """
     processors = os.cpu_count() or 1
     hash_one = partial(hash_image, kind)
@@ -148,7 +148,7 @@ def _hash_batch(kind: Kind, batch: list[Encoded]) -> list[Hashed]:
 def all_hashed(found: Iterable[Hashed], source: object) -> Iterator[tuple[str, list[int]]]:
     """Yield (content id, hashes).
 
-    Raises PipelineError at the first image without hashes; `source` is the file that it is in.
+    Raises PipelineError at the first image without hashes; `source` is the file that holds them.
     """
     for name, hashes in found:
         if isinstance(hashes, Rejected):
@@ -162,8 +162,8 @@ def all_hashed(found: Iterable[Hashed], source: object) -> Iterator[tuple[str, l
 def hash_files(paths: Sequence[Path], kind: Kind) -> tuple[list[tuple[str, int]], dict[str, Any]]:
     """Return (content id, bytes) of each file in order, and the hashes by content id.
 
-    Equal files are decoded once. If an image cannot be decoded, its hashes are a Rejected. Raises
-    OSError with the path if a file cannot be read.
+    Equal files are decoded once. An image that cannot be decoded has a Rejected in place of hashes.
+    Raises OSError with the path if a file cannot be read.
     """
     read: list[tuple[str, int]] = []
 
@@ -189,7 +189,7 @@ def _schema(kind: Kind) -> pa.Schema:
 
 
 def _read(path: Path, kind: Kind) -> Known:
-    """Return the hashes of a cache; none if the file is missing or damaged."""
+    """Return the hashes in a cache; none if the file is missing or damaged."""
     try:
         return known_from(pq.read_table(path), kind)
     except (OSError, pa.ArrowException):
@@ -197,7 +197,7 @@ def _read(path: Path, kind: Kind) -> Known:
 
 
 def known_from(table: pa.Table, kind: Kind) -> Known:
-    """Return the hashes of a table; none if it is of another policy."""
+    """Return the hashes in a table; none if the table has a different policy."""
     if (table.schema.names, table.schema.metadata) != (_schema(kind).names, _schema(kind).metadata):
         return {}
     return dict(zip(table[CONTENT_ID].to_pylist(), table[HASHES].to_pylist(), strict=True))

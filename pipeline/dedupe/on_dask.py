@@ -1,9 +1,10 @@
 """Hash images and search for near pairs on Dask workers.
 
 Search: `hamming` sorts all values by every choice of blocks, and compares those that agree on the
-chosen blocks. Here the bits of the chosen blocks are a key. Values are sent to partitions by a hash
-of their key, so all that agree meet in one partition, and `hamming.search_by` searches there. It
-finds a pair for its first agreeing blocks only, so no pair is found in two partitions.
+chosen blocks. Here the bits of the chosen blocks are a key. A hash of its key decides the partition
+that a value is sent to, so all values that agree meet in one partition, and `hamming.search_by`
+searches there. It finds a pair for its first agreeing blocks only, so no pair is found in two
+partitions.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from pipeline.scale.shards import (
     write_shard,
 )
 
-SPREAD_FROM = 200_000  # values; fewer are searched here faster than they are sent
+SPREAD_FROM = 200_000  # values; fewer take longer to send than to search here
 SHARD = 1 << 20  # values in a shard: 8 MB, and 8 MB more for each choice of blocks
 # Choices of blocks in one pass. A pass sends 8 bytes for each value and choice, then drops them.
 MASKS = 4
@@ -55,7 +56,7 @@ Choice = tuple[int, ...]  # numbers of the chosen blocks
 def near_values(cluster: Cluster, dataset: str, values: U64, within: int) -> Pairs:
     """Return every pair of strictly increasing `values` (n,) within `within` bits, by position.
 
-    The same pairs as `hamming.near_values`, found by workers. This process holds the values and the
+    Workers find the same pairs as `hamming.near_values`. This process holds the values and the
     pairs in memory; the workers together hold `MASKS` times the values.
     """
     if values.size < SPREAD_FROM or within == 0:
@@ -126,8 +127,8 @@ RowGroup = tuple[str, int]  # the URL of a Parquet file, and which of its row gr
 def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known: Known) -> None:
     """Add the hashes of the `missing` contents of a dataset to `known`; workers compute them.
 
-    If the cluster has a storage, the shards stay there and spare later runs the work; else they are
-    deleted. Raises PipelineError if an image cannot be decoded.
+    If the cluster has a storage, the shards stay there and save later runs the work; otherwise they
+    are deleted. Raises PipelineError if an image cannot be decoded.
     """
     policy = hashlib.sha256(kind.policy.encode()).hexdigest()[:8]
     url = cluster.url(dataset, f"hashes/{kind.name}-{policy}")
@@ -143,7 +144,7 @@ def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known
         left.difference_update(found)
         return len(found)
 
-    earlier = shards_in(url)  # of an earlier run, perhaps a killed one
+    earlier = shards_in(url)  # from an earlier run, perhaps one that was killed
     first = next_shard(earlier)
     with Progress(f"hash ({kind.name})", total=len(missing)) as progress:
         progress.advance(sum(map(take, earlier)))
@@ -160,7 +161,7 @@ def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known
 def _row_groups(
     cluster: Cluster, dataset: str, missing: set[str]
 ) -> Iterator[tuple[RowGroup, set[str]]]:
-    """Yield (row group, wanted contents): each missing content in the first row group with it."""
+    """Yield (row group, wanted contents), with each missing content in the first group it is in."""
     samples, left = samples_path(dataset).absolute(), set(missing)
     if cluster.storage is not None:
         publish(samples, cluster.url(dataset, "samples"))

@@ -1,4 +1,4 @@
-"""Perceptual hashes: nearly equal for one image in any size and at any compression."""
+"""Perceptual hashes: nearly equal for the same image at any size and compression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Frequencies = NDArray[np.float64]
 
 SIDE = 8  # frequencies along each axis: 64 bits
 POLICY = "phash-64 draft-128 gap-2"  # with the version of the decoder, it determines the bits
-_MIRRORED = np.where(np.arange(SIDE) % 2, -1.0, 1.0)  # a mirror image negates odd waves across
+_MIRRORED = np.where(np.arange(SIDE) % 2, -1.0, 1.0)  # mirroring negates odd frequencies across
 
 
 def phash(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
@@ -21,16 +21,17 @@ def phash(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
 
     Each bit says whether one of the lowest 8 x 8 frequencies of the brightness is above their
     median. Source: `phash` of the package imagehash. To save half the time, a JPEG is decoded at
-    the smallest scale of 128 pixels or more; the hash is at most 4 bits from that of a full decode.
+    the smallest scale of 128 pixels or more; the hash differs from that of a full decode by at most
+    4 bits.
 
-    Equal bytes have equal hashes only with one version of Pillow. Raises Rejected if the image
-    cannot be decoded or has more than `max_pixels` pixels.
+    Equal bytes are sure to have equal hashes only under the same version of Pillow. Raises Rejected
+    if the image cannot be decoded or has more than `max_pixels` pixels.
     """
     return _bits(_lowest(data, max_pixels))
 
 
 def phash_both(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return the `phash` of an encoded image and of its mirror image, in the time of one.
+    """Return the `phash` of an encoded image and of its mirror image, as fast as one alone.
 
     Raises Rejected like `phash`.
     """
@@ -46,7 +47,7 @@ def _lowest(data: bytes, max_pixels: int) -> Frequencies:
         image.draft("L", (128, 128))
         plain = load(image) if image.mode in ("L", "RGB") else flatten(load(image), info, [])
     # Lanczos from 250 pixels would take as long as the decode. Averages first reduce the image to
-    # 64 to 127 pixels (reducing_gap), which is as accurate.
+    # 64 to 127 pixels (reducing_gap), which is just as accurate.
     small = plain.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2.0)
     down = dct(np.asarray(small), axis=0)[:SIDE]
     return np.asarray(dct(down, axis=1)[:, :SIDE])

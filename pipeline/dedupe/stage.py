@@ -48,7 +48,7 @@ from pipeline.scale.dask import Cluster, workers
 def find_edges(
     dataset: str, contents: Contents, params: Dedupe, cluster: Cluster | None = None
 ) -> tuple[U64 | None, Edges]:
-    """Return the hashes (m,) of m contents, and the edges between them.
+    """Return the hashes (m,) of m contents, and the edges between the contents.
 
     The hashes are None if the method is exact. Workers of the `cluster`, if given, hash and search.
     Raises PipelineError if an image cannot be decoded.
@@ -73,7 +73,7 @@ def table_of(
 ) -> pa.Table:
     """Return dedupe.parquet as a table, one row for each sample, in the order of the samples.
 
-    `clusters` and `hashes` (m,) are of contents.
+    `clusters` and `hashes` (m,) have a value for each content.
     """
     ids = samples[SAMPLE_ID].combine_chunks()
     n = contents.of.size
@@ -98,7 +98,7 @@ def report_of(
 ) -> dict[str, Any]:
     """Return the metrics: numbers of samples by status, of pairs by kind, and of clusters.
 
-    `clusters` (m,) are of contents.
+    `clusters` (m,) has the cluster of each content.
     """
     reasons = Counter(marks.reason)
     in_conflict = np.array(marks.status) == CONFLICT

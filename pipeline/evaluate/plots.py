@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.charts.figure import BLUE, GREY, LARGE, ORANGE, PLAIN, RED, SMALL, drawing
 from pipeline.model.metrics import BINS, Floats, Ints, calibration_error, most_confused
 
-WITH_COUNTS = 20  # classes; with more, only errors are written into the matrix
+WITH_COUNTS = 20  # classes; with more, counts are written only into the cells of errors
 LINE = 0.17  # inches: a line of small text
 PAIRS, ENLARGED = 16, 14  # pairs drawn as bars; classes in the enlarged matrix
 
@@ -20,9 +20,8 @@ PAIRS, ENLARGED = 16, 14  # pairs drawn as bars; classes in the enlarged matrix
 def draw_calibration(path: Path, probabilities: Floats, as_trained: Floats, actual: Ints) -> None:
     """Draw the reliability diagram before and after temperature scaling (Guo et al. 2017).
 
-    The lower axes count the samples by confidence. `probabilities` (samples,
-    classes) are after scaling, `as_trained` (samples, classes) before it; `actual` (samples,) are
-    class numbers.
+    The lower axes count the samples by confidence. `probabilities` (samples, classes) are after
+    scaling, `as_trained` (samples, classes) before it; `actual` (samples,) are class numbers.
     """
     with drawing(path, (5.2, 6)) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -54,7 +53,8 @@ def draw_calibration(path: Path, probabilities: Floats, as_trained: Floats, actu
 def draw_confusion(path: Path, matrix: Ints, names: Sequence[str], title: str) -> None:
     """Draw a confusion matrix (classes, classes), each row as shares.
 
-    Counts are written into the cells; with more than WITH_COUNTS classes, only those of errors.
+    Counts are written into the cells; with more than WITH_COUNTS classes, only into the cells of
+    errors.
     """
     is_small = len(names) <= WITH_COUNTS
     side = max(4.5, (0.45 if is_small else LINE) * len(names) + 2)  # inches
@@ -132,10 +132,10 @@ def draw_most_confused(path: Path, matrix: Ints, names: Sequence[str], title: st
 
 
 def neighbours(matrix: Ints, count: int) -> NDArray[np.int64]:
-    """Return the indices of up to `count` classes of the most confused pairs.
+    """Return the indices of up to `count` classes from the most confused pairs.
 
-    Classes that are confused with each other are neighbours: the next class is always the one that
-    the last three are most confused with.
+    The order puts classes that are confused with each other side by side: each next class is the
+    one that is most confused with the last three.
     """
     wrong = matrix + matrix.T
     np.fill_diagonal(wrong, 0)

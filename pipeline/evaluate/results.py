@@ -22,9 +22,9 @@ from pipeline.evaluate.plots import draw_calibration, draw_confusion, draw_most_
 from pipeline.model.metrics import Floats, Ints, confusion, losses, most_confused, per_class
 from pipeline.model.network import Card
 
-CONFUSED_SHOWN = 100  # pairs; the confusion matrix has all
+CONFUSED_SHOWN = 100  # pairs; the confusion matrix has all of them
 SETS = {VALID: "validation set", TEST: "test set"}  # for people
-GROUP_AT_LEAST = 5  # samples; the accuracy of a smaller group is chance
+GROUP_AT_LEAST = 5  # samples; in a smaller group, the accuracy is mostly chance
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TopLoss(NamedTuple):
 
 
 def by_group(part: Evaluated) -> list[tuple[str, int, int]]:
-    """Return (group, samples, correct) of each known writer or source."""
+    """Return (group, samples, correct) for each known writer or source."""
     is_right = part.probabilities.argmax(1) == part.actual
     counts: dict[str, list[int]] = {}
     for group, right in zip(part.part.groups, is_right, strict=True):
@@ -100,7 +100,7 @@ def write_reports(dataset: str, shown: Evaluated, card: Card) -> None:
 def draw_reports(
     folder: Path, shown: Evaluated, matrix: Ints, classes: Sequence[ClassName]
 ) -> None:
-    """Draw the plots of one part; names use scripts for which this machine has a font."""
+    """Draw the plots of one part; names are in scripts for which this machine has a font."""
     short = [tick(known.label, known.name, known.romanised) for known in classes]
     full = [both(known.label, known.name, known.romanised) for known in classes]
     part = f"{SETS[shown.name]}, {len(shown.actual)} samples"

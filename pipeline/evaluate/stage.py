@@ -84,7 +84,7 @@ def evaluate(dataset: str, params: Evaluate) -> None:
 
 
 def metrics(evaluated: Sequence[Evaluated], card: Card) -> dict[str, Any]:
-    """Return the metrics of each part; the calibration error before and after the temperature."""
+    """Return the metrics of each part, with the calibration error before and after scaling."""
     found: dict[str, Any] = {"classes": len(card.classes), "temperature": card.temperature}
     for part in evaluated:
         found[part.name] = summary(part.probabilities, part.actual)

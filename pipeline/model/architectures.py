@@ -23,7 +23,7 @@ class PublishedWeights:
 
     name: str
     url: str
-    sha256: str  # whole, or its first digits if no more are published
+    sha256: str  # all digits, or the first ones if no more are published
     max_bytes: int
 
 
@@ -37,9 +37,9 @@ class Architecture:
     name: str
     build_body: Callable[[int], nn.Sequential]  # from the number of channels: 1 or 3
     features: int
-    split_at: int  # children before it are the first layer group, the others the second
+    split_at: int  # children before this index are the first layer group, the rest the second
     stem: str  # name of the first convolution's weights in the body's state
-    body_weights: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # published names to ours
+    body_weights: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # published to our names
     published: PublishedWeights
     # what the published weights expect of their inputs
     size: int = 224  # side in pixels
@@ -50,7 +50,7 @@ class Architecture:
 def _resnet34(channels: int) -> nn.Sequential:
     from torchvision.models import resnet34
 
-    whole = resnet34(weights=None, zero_init_residual=True)  # each block begins as the identity
+    whole = resnet34(weights=None, zero_init_residual=True)  # each block starts as the identity
     if channels != 3:
         whole.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(whole.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -58,7 +58,7 @@ def _resnet34(channels: int) -> nn.Sequential:
 
 
 def _resnet_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the body's weights from torchvision's names; children are numbered in this order."""
+    """Rename torchvision's weights to the body's, whose children are numbered in this order."""
     order = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
     return {
         f"{order.index(key.split('.')[0])}.{key.split('.', 1)[1]}": value
@@ -80,7 +80,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             name="torchvision's ResNet34_Weights.IMAGENET1K_V1",
             url="https://download.pytorch.org/models/resnet34-b627a593.pth",
             sha256="b627a593",
-            max_bytes=100_000_000,  # it has 87 MB
+            max_bytes=100_000_000,  # the file has 87 MB
         ),
     ),
 }

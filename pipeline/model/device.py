@@ -16,13 +16,13 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import Train
 from pipeline.model.small_convs import SmallConvs
 
-# fastai scripts a function when it is imported, and torch says so on every run.
+# On import, fastai scripts a function with torch, which warns about it on every run.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
-# Pixels of a batch. Below this, more threads gain little, and on a busy machine they wait for each
+# Pixels in a batch. Below this, more threads gain little, and on a busy machine they wait for each
 # other: one thread took 40 s, two took minutes.
 SMALL_STEP = 100_000
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Compute:
     dtype: torch.dtype | None  # of autocast; None: float32 throughout
     channels_last: bool
     is_compiled: bool = False
-    small_maps: bool = False  # convolutions of small feature maps as matrix products
-    is_fused: bool = False  # the optimiser's step
+    small_maps: bool = False  # compute convolutions of small feature maps as matrix products
+    is_fused: bool = False  # whether the optimiser's step is fused
     tries_kernels: bool = False  # cuDNN measures its kernels and takes the fastest
     rank: int = 0  # number of this process
     ranks: int = 1  # processes that share every batch
 
     def contexts(self) -> list[Callable[[], AbstractContextManager[Any]]]:
-        """Return the context managers of the forward pass."""
+        """Return the context managers for the forward pass."""
         chosen: list[Callable[[], AbstractContextManager[Any]]] = []
         if self.dtype is not None:
             chosen.append(partial(torch.autocast, self.device.type, dtype=self.dtype))
@@ -84,7 +84,7 @@ def pick_device(wanted: str = "auto") -> torch.device:
 
 
 def choose(params: Train) -> Compute:
-    """Return where and how to train: as `params` say, and for `auto` the fastest."""
+    """Return where and how to train: as `params` say, or the fastest way for `auto`."""
     device = pick_device(params.device)
     is_cpu = device.type == "cpu"
     if is_cpu:
@@ -116,10 +116,10 @@ def choose(params: Train) -> Compute:
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep freed memory for the next step; no-op with another C library.
+    """Make glibc keep freed memory for the next step; do nothing with another C library.
 
     By default glibc returns large blocks to the system, and every training step allocates them
-    again: 50,000 page faults a step, 10% to 33% of its time.
+    again: 50,000 page faults a step, which take 10% to 33% of its time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -133,7 +133,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Return whether the device computes bf16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":  # private names of torch, which may disappear
+    if device.type == "cpu":  # private names in torch, which may disappear
         asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, name, bool)() for name in asked)
     return False

@@ -1,4 +1,4 @@
-"""Inputs of a network: encoded images, decoded once into uint8 arrays of one shape.
+"""Inputs to a network: encoded images, decoded once into uint8 arrays of equal shape.
 
 `prepare` and what it calls need only Pillow and numpy: `export.pkl` contains them by value.
 """
@@ -71,7 +71,7 @@ def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, flo
         image = ImageOps.invert(image)
     if view.trim:
         ink = image.convert("L").point(lambda value: 255 * (value >= 128))
-        image = image.crop(ink.getbbox())  # an empty image has no box, and is not cropped
+        image = image.crop(ink.getbbox())  # an empty image has no bounding box, and is not cropped
     width, height = image.size
     inner = view.size - 2 * view.margin
     box: tuple[float, float, float, float] = (0, 0, width, height)
@@ -85,7 +85,7 @@ def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, flo
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
-    # BOX averages over areas, so that thin ink is kept; it does not enlarge smoothly.
+    # BOX averages over areas, so that thin ink is kept; but it does not enlarge smoothly.
     shrinks = target[0] <= box[2] - box[0] and target[1] <= box[3] - box[1]
     method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
     image = image.resize(target, method, box=box)
@@ -110,7 +110,7 @@ def decode(data: bytes, view: View, whole: int = 0) -> tuple[Pixels, float]:
 def decoded_images(
     dataset: str, part: str, sample_ids: Sequence[str], view: View, whole: int = 0
 ) -> DecodedImages:
-    """Return the decoded images of samples, in their order; a repeated call maps the cached file.
+    """Return the decoded images of samples, in order; a repeated call maps the cached file.
 
     `part` names the cache below data/<dataset>/cache/, which keeps one file per part. Raises
     PipelineError if a sample is missing or cannot be decoded, or if the disk is too full.

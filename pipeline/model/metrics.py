@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 CONFIDENCE_Z = 1.959964  # two-sided 95% quantile of the normal distribution
-BINS = 15  # of the calibration error, as in Guo et al. 2017
+BINS = 15  # for the calibration error, as in Guo et al. 2017
 
 
 def confusion(actual: Ints, predicted: Ints, classes: int) -> Ints:
@@ -47,8 +47,8 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 def balanced_accuracy_interval(matrix: Ints) -> tuple[float, float]:
     """Return the 95% interval of the balanced accuracy of a confusion matrix.
 
-    A normal interval with the binomial variance of each class. The variance uses Laplace's estimate
-    (right + 1) / (n + 2), so that a class without errors has a variance, too.
+    The interval is normal, from the binomial variance of each class. The variance uses Laplace's
+    estimate (right + 1) / (n + 2), so that it is not zero for a class without errors.
     """
     counts = matrix.sum(1)
     held = counts > 0
@@ -114,7 +114,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], actual: Ints) -> float:
 
     Adds one pseudo-sample with uniform class probabilities (as in Platt 1999). Without it, a few
     samples that are all predicted correctly would make the model infinitely confident. The search
-    is a golden section on the logarithm, between 1/20 and 20; the loss has one minimum there.
+    is a golden section on the logarithm, between 1/20 and 20; the loss has a single minimum there.
     """
     n = len(actual)
     if not n:
@@ -144,7 +144,7 @@ class Metric(NamedTuple):
 
 
 class Scores:
-    """What metrics are computed from: probabilities (n, classes) and actual classes (n,), n > 0."""
+    """The input to metrics: probabilities (n, classes) and actual classes (n,), with n > 0."""
 
     def __init__(self, probabilities: Floats, actual: Ints) -> None:
         self.probabilities, self.actual = probabilities, actual
@@ -157,7 +157,7 @@ class Scores:
 
 
 def balanced_accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return the mean recall of the classes that have samples; `rows` are those of `per_class`.
+    """Return the mean recall of the classes that have samples; `rows` come from `per_class`.
 
     It is also called macro-averaged recall; scikit-learn has it as `balanced_accuracy_score`.
     """
@@ -194,7 +194,7 @@ METRICS: dict[str, Metric] = {
 
 
 def summary(probabilities: Floats, actual: Ints) -> dict[str, Any]:
-    """Return the metrics of (n, classes) probabilities by name; the count alone if n is 0."""
+    """Return the metrics of (n, classes) probabilities by name; only the count if n is 0."""
     if not len(actual):
         return {"count": 0}
     scores = Scores(probabilities, actual)

@@ -24,7 +24,7 @@ from pipeline.model.architectures import RESNET34, Architecture, architecture_of
 from pipeline.model.inputs import Pixels, View
 from pipeline.model.small_convs import SmallConvs
 
-FORMAT = 1  # of model.json
+FORMAT = 1  # version of model.json's format
 MODEL_JSON, MODEL_WEIGHTS = "model.json", "model.safetensors"
 HIDDEN = 512  # width of the head's hidden layer
 
@@ -43,7 +43,8 @@ def build(
     """Return an untrained network: the architecture's body, and fastai's head.
 
     Input is (n, channels, size, size) with 1 or 3 channels; output is (n, classes) logits. The
-    names of the weights are fastai's. Raises PipelineError if the architecture is unknown.
+    weights have the names that fastai gives them. Raises PipelineError if the architecture is
+    unknown.
     """
     chosen = architecture_of(architecture)
     body = chosen.build_body(channels)
@@ -51,7 +52,7 @@ def build(
     hidden, last = nn.Linear(pooled, HIDDEN, bias=False), nn.Linear(HIDDEN, classes, bias=False)
     nn.init.kaiming_normal_(hidden.weight)
     # All classes start equally likely. fastai's initial weights are far worse: with 156 classes
-    # and dropout, the first hundreds of steps only unlearn them.
+    # and dropout, the first few hundred steps only unlearn them.
     nn.init.zeros_(last.weight)
     head = nn.Sequential(
         ConcatPool(),
@@ -77,10 +78,10 @@ def body_and_head(network: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]
 def load_body(
     network: nn.Sequential, state: Mapping[str, Tensor], name: str, architecture: Architecture
 ) -> None:
-    """Load pretrained weights into the body: published ones, or those of a model of kalai.
+    """Load pretrained weights into the body: published ones, or those of a kalai model.
 
     A stem of one channel gets the sum over the three colours. Raises PipelineError naming the file
-    (`name`) if the weights are of another architecture.
+    (`name`) if the weights are for another architecture.
     """
     into, _ = body_and_head(network)
     body = {key[2:]: value for key, value in state.items() if key.startswith("0.")}
@@ -102,9 +103,9 @@ class Card:
 
     classes: tuple[ClassName, ...]
     view: View
-    mean: tuple[float, ...]  # of the channels, of values from 0 to 1
+    mean: tuple[float, ...]  # of each channel, for values from 0 to 1
     std: tuple[float, ...]
-    # views of test-time augmentation, a 2 x 3 affine matrix each; (): the image as it is
+    # views for test-time augmentation, each a 2 x 3 affine matrix; (): only the plain image
     tta: tuple[tuple[float, ...], ...] = ()
     temperature: float = 1.0  # divides the logits; fitted on the validation set
     # how pen files are drawn for this model; None: it reads no pen files
@@ -160,7 +161,7 @@ def load_model(folder: Path) -> tuple[nn.Sequential, Card]:
 
 
 def normaliser(card: Card, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return (scale, shift), each (1, channels, 1, 1), that normalise values from 0 to 255."""
+    """Return the (scale, shift) that normalise values from 0 to 255, each (1, channels, 1, 1)."""
     mean, std = (
         torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (card.mean, card.std)
     )
@@ -173,11 +174,11 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Return (count, classes) logits of (count, channels, size, size) uint8 images.
 
-    With test-time augmentation, they are the mean over the card's views. All is computed in
-    float32, so that results on two machines differ by rounding only.
+    With test-time augmentation, they are the mean over the card's views. Everything is
+    computed in float32, so that results on two machines differ only by rounding.
     """
     network = network.to(device).eval()
-    if device.type != "mps":  # mps gains nothing from it; a CPU gains a fifth
+    if device.type != "mps":  # channels-last gains nothing on mps; on a CPU it gains a fifth
         network = network.to(memory_format=torch.channels_last)
     scale, shift = normaliser(card, device)
     logits = np.empty((len(pixels), len(card.classes)), np.float32)
@@ -204,7 +205,7 @@ def views(batch: Tensor, tta: tuple[tuple[float, ...], ...], view: View) -> Iter
     for matrix in tta:
         theta = torch.tensor(matrix, device=batch.device).view(1, 2, 3)
         grid = nn.functional.affine_grid(theta, [1, *view.shape], align_corners=False)
-        count = batch.shape[0]  # not len(): an export would fix the batch size
+        count = batch.shape[0]  # not len(), with which an export would fix the batch size
         grid = grid.expand(count, -1, -1, -1)
         yield nn.functional.grid_sample(
             batch.float(),

@@ -1,9 +1,9 @@
 """Convolutions of small feature maps as matrix products, which a CPU computes faster.
 
-The last layers of a ResNet turn a letter of 64 pixels into maps of 4 x 4 and 2 x 2 positions with
-256 and 512 channels. oneDNN loops over positions; if there are few, most of its time is overhead,
-above all for the gradient of the weights. With each position's neighbourhood as a row of a matrix
-(im2col), the forward pass and either gradient are one product of large matrices.
+For a letter 64 pixels wide, the last layers of a ResNet compute maps of 4 x 4 and 2 x 2 positions
+with 256 and 512 channels. oneDNN loops over positions; if there are few, most of its time is
+overhead, above all for the gradient of the weights. If each position's neighbourhood is a row of a
+matrix (im2col), the forward pass and the two gradients are each one product of large matrices.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-PLACES = 4  # positions of the output, at most; 2 x 2 is 1.3 to 2.5 times faster as a product
+PLACES = 4  # positions in the output, at most; 2 x 2 is 1.3 to 2.5 times faster as a product
 PLACES_AMX = 16  # the same in bf16 on processors with AMX
 
 
 class SmallConvs(TorchFunctionMode):
-    """A context in which 3 x 3 convolutions with small outputs on the CPU are matrix products.
+    """A context in which the CPU computes 3 x 3 convolutions with small outputs as matrix products.
 
-    Torch computes everything else. Results differ from torch's in the last digits, and are equal
-    on every run on one machine.
+    Torch computes everything else. Results differ from torch's in the last digits, but are the
+    same on every run on one machine.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -51,12 +51,12 @@ def _places(inputs: Tensor, stride: int) -> int:
 def _most(dtype: torch.dtype) -> int:
     has_tiles = getattr(
         torch.cpu, "_is_amx_tile_supported", bool
-    )  # a private name of torch, which may disappear
+    )  # a private name in torch, which may disappear
     return PLACES_AMX if dtype == torch.bfloat16 and has_tiles() else PLACES
 
 
 class Product(torch.autograd.Function):
-    """A 3 x 3 convolution with padding 1 of inputs (n, c, h, w) with weights (o, c, 3, 3)."""
+    """A 3 x 3 convolution, padding 1, for inputs (n, c, h, w) and weights (o, c, 3, 3)."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -68,7 +68,7 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """Return the gradients of inputs and weights, each one product."""
+        """Return the gradients of inputs and weights, each computed as one product."""
         (gradient,) = gradients
         inputs, weight = ctx.saved_tensors
         of_inputs = of_weight = None

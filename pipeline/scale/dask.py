@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Out = TypeVar("Out")
 
 AHEAD = 2  # jobs submitted per worker thread, so that none is idle
-PATIENCE_S = 60  # until the workers are checked again; batch systems start them slowly
+PATIENCE_S = 60  # between checks on the workers; batch systems start them slowly
 # packages whose version may change the last bits of a result
 _DECISIVE = ("numpy", "pillow", "imagehash", "pyarrow", "scipy")
 
@@ -64,7 +64,7 @@ class Cluster:
     def map_jobs(
         self, function: Callable[..., Out], jobs: Iterable[tuple[Any, ...]]
     ) -> Iterator[Out]:
-        """Call `function` on the workers with each job's arguments; yield results in their order.
+        """Call `function` on the workers with each job's arguments; yield results in job order.
 
         Only a few jobs and results are in memory at a time. A job whose worker dies runs again.
         Raises what the function raises, and PipelineError if a job kills its workers, if no worker
@@ -116,7 +116,7 @@ def workers(compute: Compute) -> Iterator[Cluster | None]:
     """Yield the cluster that params ask for; None if work stays in this process.
 
     Raises PipelineError if Dask is not installed, if the scheduler or a worker does not answer, if
-    a worker has other versions than this machine, or if the storage cannot be written.
+    a worker's versions differ from this machine's, or if the storage cannot be written.
     """
     if compute.kind == "local":
         yield None
@@ -177,7 +177,7 @@ def _check_versions(client: Client) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that may change results: of Python, of packages and of kalai's code."""
+    """Return the versions of all that may change results: Python, packages and kalai's code."""
     return {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         **{name: version(name) for name in _DECISIVE},

@@ -1,8 +1,8 @@
 """Read and write tables as Parquet shards: `<url>/part-000000.parquet`, `part-000001`, and so on.
 
 A URL is a local path or any that fsspec supports (`s3://bucket/kalai`, `file:///mnt/kalai`,
-`memory://kalai`). A shard is written atomically, and writing it again replaces it. A store that
-fails raises OSError, or PipelineError for errors of its own.
+`memory://kalai`). A shard is written atomically, and writing it again replaces it. If a
+store fails, OSError is raised, or PipelineError for an error type of the store's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import replacing, sha256_of
 
 _PART = re.compile(r"part-(\d{6,})\.parquet")
-_COMPLETE = "SHA256"  # object beside published shards; the sha256 of their file, written last
+_COMPLETE = "SHA256"  # object beside published shards: the sha256 of their source; written last
 
 
 def shard_at(url: str, number: int) -> str:
@@ -54,7 +54,7 @@ def write_shard(shard: str, table: pa.Table) -> None:
 
 @contextmanager
 def open_parquet(file: str) -> Iterator[pq.ParquetFile]:
-    """Yield a shard, or another Parquet file, to read parts of it.
+    """Yield a shard, or another Parquet file, opened so that parts of it can be read.
 
     Raises PipelineError if it is not Parquet.
     """
@@ -82,7 +82,7 @@ def take_shard(shard: str) -> pa.Table:
 
 
 def clear(url: str) -> None:
-    """Remove the shards under a URL, after the mark that they are complete."""
+    """Remove the shards under a URL; the mark that they are complete goes first."""
     with _store(f"{url}/{_COMPLETE}") as (system, path):
         if system.exists(path):
             system.rm_file(path)
@@ -93,7 +93,8 @@ def clear(url: str) -> None:
 def publish(file: Path, url: str) -> None:
     """Write a local Parquet file as shards under a URL, one for each row group.
 
-    Does nothing if the shards of the same file are there. Incomplete shards are written again.
+    Does nothing if the complete shards of the same file are already there. Incomplete shards are
+    written again.
     """
     digest = sha256_of(file).encode()
     with _store(f"{url}/{_COMPLETE}") as (system, path):
@@ -116,7 +117,7 @@ def check(url: str) -> None:
 
 
 def _put(url: str, data: bytes) -> None:
-    """Write an object atomically; object stores do so, a local disk does so by renaming."""
+    """Write an object atomically: object stores do this themselves, a local disk needs a rename."""
     with _store(url) as (system, path):
         from fsspec.implementations.local import LocalFileSystem
 
@@ -136,8 +137,8 @@ def _remove(url: str) -> None:
 def _store(url: str) -> Iterator[tuple[Any, str]]:
     """Yield the fsspec file system of a URL, and the path in it.
 
-    Raises PipelineError if no file system supports the URL, and in place of any error in the block
-    that is not an OSError.
+    Raises PipelineError if no file system supports the URL, and instead of any error raised in the
+    block that is not an OSError.
     """
     try:
         from fsspec.core import url_to_fs
@@ -151,5 +152,5 @@ def _store(url: str) -> Iterator[tuple[Any, str]]:
         yield found
     except (OSError, PipelineError):
         raise
-    except Exception as error:  # each store has exceptions of its own
+    except Exception as error:  # each store has its own exception types
         raise PipelineError(f"{url}: {type(error).__name__}: {error}") from error

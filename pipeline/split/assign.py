@@ -1,9 +1,9 @@
 """Assign groups to parts and folds by a draw that depends on their identity, not their order.
 
 The part of a new group depends on the seed and the group's key alone; an earlier group stays where
-it was. So the share of each part is met in expectation only. `stratify: exact` meets the share of
-every class as well as whole groups allow; then a new image can move groups near the boundary of two
-parts.
+it was. So the parts have the wanted shares in expectation only. `stratify: exact` meets the shares
+within every class as closely as whole groups allow; then a new image can move groups that are near
+the boundary between two parts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def chance(seed: int, key: str) -> float:
 def draw_parts(
     groups: Groups, labels: Labels, earlier: Labels, params: Split
 ) -> tuple[Labels, int]:
-    """Return the part of each of n samples, and how many groups were moved to fill a class.
+    """Return the part of each of n samples, and how many groups were moved to fill empty ones.
 
     `labels` (n,) are the samples' labels. `earlier` (g,) is the part that each group keeps, or
     "" for a new group. If the method is official, the test part is the publisher's. If the draw
@@ -75,11 +75,11 @@ def _draws(groups: Groups, params: Split) -> NDArray[np.float64]:
 def _places(
     groups: Groups, label: Ints, draw: NDArray[np.float64], is_free: Bools
 ) -> NDArray[np.float64]:
-    """Return the position (g,) in [0, 1) of each group among those of its class, by their draws.
+    """Return each group's position (g,) in [0, 1) among its class's groups, ordered by their draws.
 
     A group takes up as much of the interval as it has samples. Groups with samples of several
-    classes count as one further class. `label` (n,) are class numbers; groups that are not
-    `is_free` (g,) take up nothing.
+    classes count as one further class. `label` (n,) are class numbers; groups for
+    which `is_free` (g,) is false take up nothing.
     """
     low, high = np.full(draw.size, label.max(initial=0) + 1), np.full(draw.size, -1)
     np.minimum.at(low, groups.of, label)
@@ -97,7 +97,7 @@ def _places(
 
 
 def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> int:
-    """Move a group of each class that lacks a part into that part; return how many were moved.
+    """Move a group into each part where its class has none; return how many were moved.
 
     `part_of` (g,) is changed in place. `pairs` (k, 2) are (class, group); within a class the groups
     that should move first come first. A move never takes a class's last group from a part.
@@ -109,7 +109,7 @@ def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> in
     for part in sorted(wanted, reverse=True):
         for name in np.flatnonzero(count[:, part] == 0).tolist():
             if count[name, part]:
-                continue  # a move for another class has filled it
+                continue  # a move for another class has already filled this part
             if not classes_of:
                 for one, group in pairs.tolist():
                     classes_of.setdefault(group, []).append(one)
@@ -130,7 +130,7 @@ def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> in
 
 
 def draw_folds(groups: Groups, labels: Labels, is_in: Bools, params: Split) -> Ints:
-    """Return the fold of each of n samples, -1 if it is not `is_in` (n,); groups stay whole.
+    """Return the fold of each of n samples, or -1 where `is_in` (n,) is false; groups stay whole.
 
     Uses scikit-learn's StratifiedGroupKFold. Raises PipelineError if a class has fewer groups than
     folds.

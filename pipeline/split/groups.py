@@ -31,14 +31,15 @@ class Groups(NamedTuple):
 
     of: Ints  # (n,) the group of each sample
     keys: list[str]  # (g,) the identity that the draw depends on
-    is_joined: NDArray[np.bool_]  # (g,) whether it holds several values of one origin
+    is_joined: NDArray[np.bool_]  # (g,) whether it holds several values of the same kind of origin
 
 
 def origins_of(samples: pa.Table, column: str | None, pattern: str | None) -> list[Origin]:
     """Return the provenance of samples: the column `group`, and the one that params name.
 
-    `pattern` is a regular expression. Its first bracket, or its whole match, in the values of
-    `column` (sample_id if None) is the provenance; without a match the provenance is unknown.
+    `pattern` is a regular expression. It is applied to the values of `column` (sample_id if None).
+    The provenance is what its first group matches, or its whole match if it has no group; without a
+    match, the provenance is unknown.
 
     Raises PipelineError if the column is unknown, or if the pattern matches no value at all.
     """
@@ -75,8 +76,8 @@ def _origin(column: str, values: pa.ChunkedArray, pattern: str | None = None) ->
 def groups_of(clusters: Ints, origins: Sequence[Origin], content_ids: Sequence[str]) -> Groups:
     """Return the groups of n samples that share a cluster or an origin, directly or through others.
 
-    `clusters` (n,) are cluster numbers. The key of a group is its first origin, else its first
-    content id.
+    `clusters` (n,) are cluster numbers. The key of a group is its first origin, or its first
+    content id if it has none.
     """
     n = clusters.size
     a, b, nodes = [np.arange(n)], [n + clusters], n + int(clusters.max(initial=-1)) + 1
@@ -90,7 +91,7 @@ def groups_of(clusters: Ints, origins: Sequence[Origin], content_ids: Sequence[s
     count = int(of.max(initial=-1)) + 1
     keys = [""] * count
     is_joined: NDArray[np.bool_] = np.zeros(count, bool)
-    for origin in reversed(origins):  # the last value written stays: the first of the first origin
+    for origin in reversed(origins):  # later values overwrite earlier ones, so the first wins
         known = origin.number >= 0
         values = np.unique(np.column_stack([of[known], origin.number[known]]), axis=0)
         is_joined |= np.bincount(values[:, 0], minlength=count) > 1

@@ -14,17 +14,17 @@ from pipeline.dataset.contents import Ints
 from pipeline.dataset.pairs_table import KINDS, NEAR, Edges, Pairs
 
 Bools = NDArray[np.bool_]
-DRAWS = 5  # random splits that the leak before is averaged over
+DRAWS = 5  # random splits over which the leak `before` is averaged
 SAME_BYTES, SAME_GROUP, PERHAPS = "same_bytes", "same_group", "perhaps"
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What leaks are found by: n samples, their contents, edges between contents, provenance.
+    """The data in which leaks are searched: n samples, their contents, edges and provenance.
 
-    `of` (n,) is the content of each sample. `policy` says up to how many bits a near edge is a
-    duplicate, and which kinds of edges were searched. Each of `origins` (n,) numbers the samples'
-    provenance; -1 is unknown.
+    `of` (n,) is the content of each sample. `edges` are between contents. `policy` says up to how
+    many bits a near edge is a duplicate, and which kinds of edges were searched. Each of `origins`
+    (n,) numbers the samples' provenance; -1 is unknown.
     """
 
     of: Ints
@@ -35,7 +35,7 @@ class Audit:
     def seen(self, is_train: Bools, is_held_out: Bools) -> dict[str, Bools]:
         """Return which samples (n,) are held out and have a counterpart in the training set.
 
-        Keys are the kinds of leaks: the same bytes; near-duplicates, the same bytes among them; the
+        Keys are the kinds of leaks: the same bytes; near-duplicates, including the same bytes; the
         other kinds of edges; the same group; and `perhaps`, near edges beyond the bound of
         near-duplicates.
         """

@@ -32,7 +32,7 @@ from pipeline.split.assign import Labels, draw_folds, draw_parts
 from pipeline.split.groups import Groups, Origin, groups_of, origins_of
 from pipeline.split.leaks import Bools
 
-COPIES = (SAME_BYTES, NEAR_DUPLICATE)  # reasons of samples that are out because a copy is kept
+COPIES = (SAME_BYTES, NEAR_DUPLICATE)  # why a sample is out if a copy of it is kept
 Reasons = NDArray[np.str_]  # why each sample is out; "" if it is in
 
 
@@ -45,7 +45,7 @@ class Partition:
     group: list[str]
     reason: list[str]
     fold: list[int] | None  # -1 outside train and valid
-    groups: Groups  # of the samples that are in, in their order
+    groups: Groups  # of the samples that are in, in the order of these samples
     filled: int  # groups that were moved so that no class lacks a part
     moved: int  # samples that the newest images moved from one part to another
 
@@ -53,8 +53,8 @@ class Partition:
 def partition(result: DedupeResult, params: Split, verdicts: Mapping[str, Verdict]) -> Partition:
     """Return the part of every sample; `verdicts` are people's decisions by content id.
 
-    A sample that was split before the newest images arrived keeps its part. Two exceptions: the
-    newest images join two groups into one, or the shares must be exact.
+    A sample that was split before the newest images arrived keeps its part. There are two
+    exceptions: the newest images join two groups into one, or the shares must be exact.
 
     Raises PipelineError if a class has too few groups, or if the method is official and the
     publisher's test or training part is empty.
@@ -66,7 +66,7 @@ def partition(result: DedupeResult, params: Split, verdicts: Mapping[str, Verdic
     reason = np.array(marks.reason, dtype="U32")
     if params.method == "official":
         origins = origins_of(samples, params.group_column, params.group_pattern)
-        # The publisher's test set stays whole, so that results compare with others'.
+        # The publisher's test set stays whole, so that results are comparable with others'.
         reason[is_test & np.isin(reason, COPIES)] = ""
         _keep_apart(reason, is_test, result.clusters, origins)
     _check_classes(marks.label, reason)
@@ -75,10 +75,10 @@ def partition(result: DedupeResult, params: Split, verdicts: Mapping[str, Verdic
     rows = np.flatnonzero(reason == "")
     grouped = _grouped_samples(reason, marks.keeper, params)
     groups = _groups(result, params, grouped, marks.keeper)
-    # A group stays where those of its samples were that arrived first.
+    # A group stays in the part of the samples in it that arrived first.
     order = np.lexsort((contents.of[grouped], result.arrived[grouped], ~is_test[grouped]))
     stays = is_test if params.stratify == "exact" else earlier != ""
-    order = order[stays[grouped[order]]][::-1]  # reversed: the last value written remains
+    order = order[stays[grouped[order]]][::-1]  # reversed, because the last value written remains
     earlier_of_group = np.full(len(groups.keys), "", dtype="U8")
     earlier_of_group[groups.of[order]] = earlier[grouped[order]]
     groups = groups._replace(of=groups.of[reason[grouped] == ""])
@@ -116,7 +116,7 @@ def _earlier_parts(result: DedupeResult, params: Split, verdicts: Mapping[str, V
 def _grouped_samples(reason: Reasons, keeper: Ints, params: Split) -> Ints:
     """Return the rows that form groups: samples that are in, and their removed copies.
 
-    A copy brings its origins with it, and may have been in before the sample that is kept now. If
+    A copy contributes its origins, and may have been in a part before the now kept sample was. If
     the method is official, copies form no groups: the publisher's test set must stay apart.
     """
     is_in = reason == ""
@@ -152,7 +152,7 @@ def _check_classes(label: Sequence[str], reason: Reasons) -> None:
 
 
 def _official_test(samples: pa.Table) -> Bools:
-    """Return which samples (n,) are of the publisher's test set."""
+    """Return which samples (n,) are in the publisher's test set."""
     parts = samples[OFFICIAL_PART].to_pylist()
     unknown = sorted({str(part) for part in parts} - {TRAIN, TEST})
     if unknown:
@@ -169,7 +169,7 @@ def _official_test(samples: pa.Table) -> Bools:
 
 
 def _keep_apart(reason: Reasons, is_test: Bools, clusters: Ints, origins: Sequence[Origin]) -> None:
-    """Put training samples out that share a cluster or an origin with the test set."""
+    """Exclude training samples that share a cluster or an origin with the test set."""
     test = is_test & (reason == "")
     train = ~is_test & (reason == "")
     reason[train & np.isin(clusters, clusters[test])] = DUPLICATE_OF_TEST
@@ -197,7 +197,7 @@ def check_decisions(path: Path, verdicts: Mapping[str, Verdict], result: DedupeR
 def parts_without_decisions(result: DedupeResult, params: Split) -> list[str] | None:
     """Return the part that each sample would have without decisions.
 
-    None if no such split exists, as for a class that only decisions hold together.
+    Returns None if no such split exists, for example if a class is viable only with decisions.
     """
     try:
         return partition(result, params, {}).part
@@ -211,12 +211,12 @@ def decisions_by_part(
     part: Sequence[str],
     undecided: Sequence[str] | None,
 ) -> dict[str, int]:
-    """Count the images with a decision by part.
+    """Count, by part, the images that people have decided about.
 
     An image counts for the later of two parts: the one that it is in, and the one that it would be
-    in without decisions (`undecided`). A decision about the validation or test set changes the
-    number that judges it: a person who has seen the losses there flatters the model. So these
-    decisions are counted apart.
+    in without decisions (`undecided`). A decision about an image of the validation or test set
+    changes the metrics measured there, and a person who has seen the losses may flatter the model.
+    So these decisions are counted separately.
     """
     order = (OUT, *PARTS)
     place = dict.fromkeys(decided, -1)

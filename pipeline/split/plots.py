@@ -20,7 +20,7 @@ from pipeline.dataset.split_table import OUT, PARTS
 from pipeline.dataset.stored_images import read_images
 
 SHOWN = 256  # classes on the sheet, at most
-FEW = 16  # classes; up to so many, the sheet shows 8 images of each, else 3
+FEW = 16  # with up to this many classes, the sheet shows 8 images of each, else 3
 SHAPE = 1.6  # width of the sheet divided by its height
 
 
@@ -67,8 +67,8 @@ def draw_classes_sheet(
 ) -> None:
     """Draw a few images of each class on one sheet.
 
-    `rows` are (label, content id, sample id) of the samples to choose from, `names` the captions by
-    label.
+    `rows` are (label, content id, sample id) of the samples to choose from; `names` maps labels to
+    captions.
     """
     labels = sorted({row[0] for row in rows})[:SHOWN]
     count = 8 if len(labels) <= FEW else 3

@@ -52,7 +52,7 @@ def leak_report(result: DedupeResult, found: Partition, params: Split) -> dict[s
 
 
 def report_of(result: DedupeResult, found: Partition, params: Split) -> dict[str, Any]:
-    """Return the metrics: sizes and balance of the parts, groups, reasons to be out, leaks."""
+    """Return the metrics: sizes and balance of the parts, groups, reasons for exclusion, leaks."""
     rows = [row for row, part in enumerate(found.part) if part != OUT]
     part = np.array(found.part)[rows]
     classes, label = np.unique(np.array(found.label)[rows], return_inverse=True)
@@ -71,7 +71,7 @@ def report_of(result: DedupeResult, found: Partition, params: Split) -> dict[str
             "groups": int(np.unique(found.groups.of[here]).size),
             "classes": int((of_class > 0).sum()),
             "smallest_class": int(of_class.min()),
-            # difference of one class's share in this part from the part's own share
+            # largest gap between a class's share in this part and the part's own share
             "largest_imbalance": round(float(np.abs(of_class / in_class - here.mean()).max()), 4),
         }
     return {

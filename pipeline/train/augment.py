@@ -18,12 +18,15 @@ from pipeline.core.params import Augment
 from pipeline.model.inputs import View
 from pipeline.model.network import padding_mode
 
-ELASTIC_KNOTS = 4  # along a side: bends as long as a stroke; finer ones only roughen strokes
+ELASTIC_KNOTS = 4  # along a side: bends about as long as a stroke; finer ones only roughen strokes
 CROP_RATIOS = (3 / 4, 4 / 3)  # width / height of random crops, as is usual for ImageNet
 
 
 class Draws(NamedTuple):
-    """The augmentation of each of n images; None for a kind that params do not ask for."""
+    """The random augmentations drawn for n images, one field per kind of augmentation.
+
+    A field is None if params do not ask for that kind.
+    """
 
     theta: Tensor  # (n, 2, 3): from output to input coordinates, both -1 to 1
     light: Tensor | None  # (n, 2): factor of contrast, shift of brightness
@@ -46,7 +49,7 @@ class Draws(NamedTuple):
 def draw(params: Augment, view: View, aspects: Tensor, generator: torch.Generator) -> Draws:
     """Draw the augmentations of `len(aspects)` images, uniformly within the bounds of `params`.
 
-    `aspects` (n,) are width / height of images that are stored whole for random crops, else 1.
+    `aspects` (n,) are width / height if images are stored whole for random crops, and 1 otherwise.
     """
     count = len(aspects)
 
@@ -105,10 +108,10 @@ def matrices(
 
 
 def fixed_views(params: Augment) -> tuple[tuple[float, ...], ...]:
-    """Return the views of test-time augmentation: 2 x 3 matrices, flat; the plain view first.
+    """Return the views for test-time augmentation as flat 2 x 3 matrices, the plain view first.
 
-    There is a view for a third of each of the training's rotation, shear and zoom, in both
-    directions. If training flips images, each view also comes mirrored.
+    Rotation, shear and zoom, if training uses them, each add two views: one in each direction, by a
+    third of the amount used in training. If training flips images, each view is also mirrored.
     """
     third = [params.rotate / 3, params.shear / 3, params.zoom / 3]
     tried = [[0.0, 0.0, 0.0]]
@@ -127,8 +130,8 @@ def fixed_views(params: Augment) -> tuple[tuple[float, ...], ...]:
 def apply(pixels: Tensor, draws: Draws, view: View) -> Tensor:
     """Augment a batch (n, channels, side, side) of values from 0 to 1.
 
-    Returns (n, channels, size, size). Outside the image are zeros if images are padded, else the
-    mirrored image.
+    Returns (n, channels, size, size). Beyond the image's edges there are zeros if images are
+    padded, else its reflection.
     """
     shape = (len(pixels), *view.shape)
     grid = functional.affine_grid(draws.theta, list(shape), align_corners=False)

@@ -18,7 +18,7 @@ from pipeline.train.loaders import seed_of
 
 
 class Forward(Callback):
-    """Run the forward pass within contexts, such as mixed precision, entered for every batch.
+    """Run the forward pass of every batch within contexts, such as mixed precision.
 
     fastai's own callback for mixed precision supports CUDA only.
     """
@@ -45,9 +45,9 @@ class Forward(Callback):
 
 
 class Schedule(Callback):
-    """Seed each epoch by the seed, the stage and its number alone.
+    """Seed each epoch from the seed, the stage and the epoch's number alone.
 
-    So a resumed training equals one that was never interrupted.
+    So a resumed training run gives the same result as one that was never interrupted.
     """
 
     order = -20
@@ -63,7 +63,7 @@ class Schedule(Callback):
 
 
 class Averaging(Callback):
-    """Keep a moving average of the weights and of the norms' statistics, and validate it.
+    """Keep a moving average of the weights and of the norm layers' statistics, and validate it.
 
     `decay` applies to each step: 0.999 averages over about 1,000 steps. Early steps have a smaller
     decay, so that the initial weights are soon forgotten. `state` resumes an earlier average.
@@ -81,7 +81,7 @@ class Averaging(Callback):
             self.averaged.load_state_dict(self.state)
 
     def _mix(self, averaged: Any, current: Any, _: object) -> None:
-        done = int(self.averaged.n_averaged)  # it is on the CPU, so nothing waits for the device
+        done = int(self.averaged.n_averaged)  # the count is on the CPU: no wait for the device
         decay = min(self.decay, (1 + done) / (10 + done))
         get_ema_multi_avg_fn(decay)(averaged, current, done)  # type: ignore[no-untyped-call]
 
@@ -94,7 +94,7 @@ class Averaging(Callback):
         self.training_model, self.learn.model = self.learn.model, self.averaged.module
 
     def after_validate(self) -> None:
-        """Continue training the current weights."""
+        """Return to the current weights for training."""
         self.learn.model = self.training_model
 
 
@@ -164,7 +164,7 @@ class History(Callback):
         return torch.tensor([kept[0].sum(), len(self.losses), kept[1].sum()], dtype=torch.float64)
 
     def after_validate(self) -> None:
-        """Write the epoch's row; fastai calls `after_epoch` for skipped epochs, too."""
+        """Write the epoch's row; `after_epoch` would not do, as it also runs for skipped epochs."""
         self._finite()
         device = self.matrix.device
         matrix = summed(self.matrix.cpu(), device).view(self.classes, self.classes)

@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a training on disk, so that an interrupted one can resume."""
+"""Checkpoints: the state of a training run on disk, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.core.files import replacing
 
 @dataclass
 class State:
-    """Everything that a training needs to resume; `purpose` identifies the training."""
+    """Everything that a training run needs to resume; `purpose` identifies the run."""
 
-    purpose: str  # hash of params, samples and versions; another training never resumes from it
+    purpose: str  # hash of params, samples and versions; only runs with the same hash may resume
     stage: int = 0
-    epoch: int = 0  # completed in this stage
+    epoch: int = 0  # number of epochs completed in this stage
     rates: dict[int, Any] = field(default_factory=dict)  # of the stages that have started
     suggested: dict[int, float | None] = field(default_factory=dict)  # by the learning rate finder
     history: list[list[Any]] = field(default_factory=list)

@@ -69,7 +69,7 @@ def leave(compute: Compute) -> None:
 
 
 def summed(values: Tensor, device: torch.device) -> Tensor:
-    """Return the sum over all processes of a tensor on the CPU; `device` is this process's."""
+    """Sum a tensor over all processes; return it on the CPU. `device` is this process's device."""
     if not torch.distributed.is_initialized():
         return values
     there = values.to(device)  # NCCL can only sum what is on its device
@@ -81,8 +81,8 @@ class Lockstep(DistributedTrainer):
     """Average gradients over all processes with torch's DistributedDataParallel.
 
     On GPUs, norm layers see the whole batch. On CPUs torch has no such norm layers, so each process
-    sees its share. Validation does not use DistributedDataParallel, which makes processes wait for
-    each other: the validation set is not divided evenly.
+    sees its share. Validation does not use DistributedDataParallel: it makes processes wait for
+    each other, and the validation set is not divided evenly.
     """
 
     def _wrap_dl(self, dl: Any) -> Any:
@@ -112,6 +112,6 @@ class Lockstep(DistributedTrainer):
             torch.distributed.broadcast(buffer, 0)
 
     def after_fit(self) -> None:
-        """Restore the plain network; a fit may have been interrupted in a batch."""
+        """Restore the plain network; a fit may have been interrupted within a batch."""
         self.learn.model = self.plain
         self.accelerator.free_memory()

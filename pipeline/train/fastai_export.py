@@ -55,7 +55,7 @@ def export(path: Path, network: nn.Sequential, card: Card) -> None:
     plain.eval()
     plain.load_state_dict(network.state_dict())
     _, head = body_and_head(plain)
-    head[0] = AdaptiveConcatPool2d()  # the same module, of fastai
+    head[0] = AdaptiveConcatPool2d()  # fastai's version of the same module
     labels = [known.label for known in card.classes]
     example = path.with_name("example.png")  # fastai infers the types from it
     Image.new("RGB", (card.view.size, card.view.size)).save(example)

@@ -46,8 +46,8 @@ def layer_groups(network: nn.Sequential, split_at: int) -> list[list[nn.Paramete
 def group_rates(rate: float | Sequence[float]) -> list[float]:
     """Return a learning rate for each list of `layer_groups`.
 
-    One number applies to all; of two, the first is for the stem and the second for the head, with
-    their geometric mean between.
+    A single rate applies to all. Of two rates, the first is for the stem and the second for the
+    head; the layers between get their geometric mean.
     """
     low, high = rate if isinstance(rate, Sequence) else (rate, rate)
     middle = (low * high) ** 0.5
@@ -94,5 +94,5 @@ def make_learner(
 
 
 def freeze_body(learner: Learner) -> None:
-    """Freeze the body but for its norm layers, as fastai does."""
+    """Freeze the body except for its norm layers, as fastai does."""
     learner.freeze_to(-2)

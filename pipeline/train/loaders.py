@@ -21,19 +21,19 @@ from pipeline.train import augment
 
 
 def seed_of(*identity: object) -> int:
-    """Return a 63-bit seed that depends on its purpose alone, not on earlier draws."""
+    """Return a 63-bit seed that depends on `identity` alone, not on earlier draws."""
     return int.from_bytes(hashlib.sha256(repr(identity).encode()).digest()[:8], "big") >> 1
 
 
 class Batches:
-    """The images of a part as whole batches on the device, for fastai's `DataLoaders`.
+    """A part's images as whole batches on the device, for fastai's `DataLoaders`.
 
     With `augmenting`, every epoch draws a new order and new augmentations from `epoch_seed`; an
     incomplete last batch is dropped. Without it, all images come unchanged and in order. `halve`
     makes batches smaller.
 
     Process `rank` of `ranks` gets its share of every batch, or of the unchanged images. Raises
-    PipelineError if that is fewer than two images of a batch: norm layers need two.
+    PipelineError if its share of a batch is less than two images: norm layers need two.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Batches:
                 f"a batch of {min(batch_size, self.n)} images is too small for {ranks} processes: "
                 "each needs two images; raise batch_size, or start fewer processes"
             )
-        self.whole = self.share * ranks  # images of a step, in all processes
+        self.whole = self.share * ranks  # images in a step, over all processes
         self.pixels, self.place = resident(stored.pixels, device, ranks)
         self.aspects = torch.from_numpy(stored.aspects)
         self.targets = torch.from_numpy(targets).to(device)
@@ -68,7 +68,7 @@ class Batches:
         return len(self._rows())
 
     def _rows(self) -> list[slice]:
-        """Return the slices of the order that make the batches."""
+        """Return the slices of the order that form the batches."""
         if self.augmenting:
             first = self.rank * self.share
             spans = [
@@ -116,11 +116,11 @@ class Batches:
 
 
 def resident(pixels: Pixels, device: torch.device, ranks: int = 1) -> tuple[Tensor, str]:
-    """Return images (n, channels, side, side) where batches are read fastest, and that place.
+    """Put images (n, channels, side, side) where reading is fastest; return them and that place.
 
     They go on the device if they take less than half of its free memory. Otherwise they go into
-    memory (pinned for a GPU) if they take less than half of it, once for each of `ranks`
-    processes. Otherwise they stay in the memory-mapped cache file. The other half is for the
+    memory (pinned for a GPU) if one copy for each of `ranks` processes takes less than
+    half of it. Otherwise they stay in the memory-mapped cache file. The other half is for the
     network, its activations and other work.
     """
     size = pixels.nbytes
@@ -142,7 +142,7 @@ def resident(pixels: Pixels, device: torch.device, ranks: int = 1) -> tuple[Tens
 
 
 def memory_limit(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Return the bytes of memory that this process may use: of the machine or of its container."""
+    """Return the bytes of memory that this process may use: the machine's or its container's."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         return min(whole, int(cgroup.read_text(encoding="ascii")))

@@ -1,4 +1,4 @@
-"""The training loop: two stages on fastai's Learner, each a learning rate finder and one cycle."""
+"""The training loop: two stages with fastai's Learner, each a rate finder's run and a cycle."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Rate = float | list[float] | Literal["auto"]
 LAYERS = {"head": "head only", "all": "all layers"}  # for people
 
 FINDER_RATES = (1e-6, 1.0)
-FINDER_SKIP = (0.1, 5)  # share of the start and points of the end that fastai's suggestion ignores
+FINDER_SKIP = (0.1, 5)  # a share at the start and points at the end that fastai ignores
 FALLBACK_RATE = 1e-3  # fastai's default; used if the finder's curve has no valley
 
 
@@ -65,7 +65,7 @@ class Changed(Protocol):
 
 
 class Finder(LRFinder):
-    """fastai's learning rate finder; it keeps no file of weights, since the state has them."""
+    """fastai's learning rate finder; it saves no file of weights, since the state has them."""
 
     def before_fit(self) -> None:
         """Start the curve."""
@@ -79,7 +79,7 @@ class Finder(LRFinder):
 
 @dataclass(frozen=True)
 class Fitting:
-    """A training in progress."""
+    """A training run in progress."""
 
     learner: Learner
     params: Train
@@ -106,11 +106,11 @@ class Fitting:
         self.learner.model.load_state_dict(average or state.model)
 
     def within_memory(self, plan: Plan, act: Callable[[], None]) -> None:
-        """Call `act` from the state; on out-of-memory, halve the batch and retry.
+        """Restore the state and call `act`; if memory runs out, halve the batch and retry.
 
         The gradients of the halves are accumulated, so a step still covers the whole batch; norm
-        layers see one half at a time. Raises PipelineError if two images are too many, or if this
-        is one of several processes: the others are past that step already.
+        layers see one half at a time. Raises PipelineError if even two images are too many, or if
+        this is one of several processes, because the others are already past that step.
         """
         model = self.learner.model
         while True:
@@ -121,10 +121,10 @@ class Fitting:
                 if not is_out_of_memory(error):
                     raise
                 why = str(error).splitlines()[0]
-            # outside the handler, since the error's frames hold the memory
+            # outside the handler, because the error's frames keep the memory in use
             self.learner._end_cleanup()
-            self.learner.loss_grad = None  # it would keep the whole graph of the batch
-            self.learner.model = model  # it may have failed while the average was validated
+            self.learner.loss_grad = None  # the loss would keep the batch's whole graph
+            self.learner.model = model  # the failure may have come while the average was validated
             if self.learner.dls.device.type == "cuda":
                 torch.cuda.empty_cache()
             batches = self.learner.dls.train
@@ -176,7 +176,7 @@ class Fitting:
         state.rates[index] = found if plan.rate == "auto" else plan.rate
 
     def cycle(self, plan: Plan, index: int) -> None:
-        """Run one stage's cycle from the epoch of the state."""
+        """Run one stage's cycle, starting at the epoch that the state has reached."""
         state, learner = self.state, self.learner
 
         def write(row: dict[str, float | None]) -> None:
@@ -273,7 +273,7 @@ def _weights(learner: Learner) -> list[Any]:
 
 
 def _by_place(learner: Learner) -> dict[int, dict[str, Any]]:
-    """Return the optimiser's state by the index of each weight."""
+    """Return the optimiser's state for each weight, keyed by the weight's index."""
     memory = learner.opt.opt.state
     return {
         place: _copy(memory[weight])

@@ -1,4 +1,4 @@
-"""Plots of a training: losses and accuracies by epoch, and the learning rate finder."""
+"""Plots of a training run: losses and accuracies by epoch, and the learning rate finder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINES = {  # column of the history -> its name and colour
     "accuracy": ("accuracy", BLUE),
     "balanced_accuracy": ("balanced accuracy", GREEN),
 }
-CUT = 4.0  # times the lowest loss; the finder's curve is cut above it
+CUT = 4.0  # times the lowest loss: the finder's curve is cut off above this
 
 
 def draw_history(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -81,7 +81,7 @@ def _stages(axes: Axes, rows: Sequence[Sequence[Any]]) -> None:
 def draw_finder(
     path: Path, rows: Sequence[Sequence[Any]], rates: Mapping[str, float | None] | None = None
 ) -> None:
-    """Draw the loss by learning rate, a curve for each stage.
+    """Draw the loss against the learning rate, with a curve for each stage.
 
     `rows` are (stage, learning rate, loss). A dot marks each suggested rate of `rates`.
     """

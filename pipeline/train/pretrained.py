@@ -1,4 +1,4 @@
-"""Pretrained weights: a published file that is downloaded and verified, or a file of the user."""
+"""Pretrained weights: a published file that is downloaded and verified, or the user's own file."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def read_weights(wanted: str, architecture: Architecture) -> Weights | None:
     """Return the weights that `train.<dataset>.weights` names; None for `none`.
 
     `imagenet` is the architecture's published file, downloaded once into data/weights/ and
-    verified. Any other value is the path of a file of torch (tensors only: nothing is unpickled)
-    or of safetensors. Raises PipelineError if the download fails or the file is not such a file.
+    verified. Any other value is the path of a torch file (tensors only: nothing is unpickled) or
+    a safetensors file. Raises PipelineError if the download fails or the file is not such a file.
     """
     if wanted == "none":
         return None

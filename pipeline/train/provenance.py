@@ -30,7 +30,7 @@ def provenance(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
         "kalai": pipeline.__version__,
         "commit": commit(),
         "python": platform.python_version(),
-        "torch": torch.__version__,  # with its build, such as +cu130
+        "torch": torch.__version__,  # includes the build, such as +cu130
         **{name: version(name) for name in LIBRARIES},
         "purpose": purpose(task.params, task.parts),
         "params": task.params.model_dump(),
@@ -39,7 +39,7 @@ def provenance(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(part: Part) -> str:
-    """Return the sha256 of lines `sample_id content_id label`, sorted."""
+    """Return the sha256 of a part's sorted lines of `sample_id content_id label`."""
     rows = sorted(zip(part.sample_ids, part.content_ids, part.labels, strict=True))
     return hashlib.sha256("".join(f"{' '.join(row)}\n" for row in rows).encode()).hexdigest()
 
@@ -47,7 +47,7 @@ def fingerprint(part: Part) -> str:
 def commit() -> str | None:
     """Return the commit that last changed this code, with `-dirty` if files differ from it.
 
-    None if the code does not run from a git checkout.
+    Returns None if the code does not run from a git checkout.
     """
     answers = []
     for arguments in (["log", "-1", "--format=%H"], ["status", "--porcelain"]):

@@ -55,7 +55,7 @@ def main(dataset: str) -> None:
 
 
 def train(dataset: str, params: Train) -> None:
-    """Train the model of a dataset; write it, its history and its metrics."""
+    """Train the model of a dataset; write the model, its history and its metrics."""
     compute = join(choose(params))
     checkpoint = checkpoint_path(dataset)
     with only_first_prints(compute):
@@ -69,7 +69,7 @@ def train(dataset: str, params: Train) -> None:
     if compute.rank:
         return
     valid = task.images["valid"].pixels
-    fitting = learner.dls.valid.bs  # a batch of this size has fitted into memory
+    fitting = learner.dls.valid.bs  # a batch of this size is known to fit into memory
     logits = predict_logits(task.network, valid, task.card, compute.device, fitting)
     temperature = fit_temperature(logits, task.targets["valid"])
     metrics = measured(task, stages, state, temperature)
@@ -98,7 +98,7 @@ def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:
 
 
 def write_curves(dataset: str, state: State) -> None:
-    """Write history.csv and lr_find.csv of the epochs so far."""
+    """Write history.csv and lr_find.csv for the epochs so far."""
     folder = plots_folder(dataset, "train")
     write_csv(folder / "history.csv", HISTORY_HEADER, state.history)
     write_csv(folder / "lr_find.csv", FINDER_HEADER, state.finder)

@@ -1,4 +1,4 @@
-"""Training data: a dataset, read and decoded, with the network to train on it."""
+"""Training data: a dataset, read and decoded, and the network to train on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.train.augment import fixed_views
 from pipeline.train.loaders import Batches
 from pipeline.train.pretrained import read_weights
 
-KEPT_WHOLE = 1.5  # times `size`; images for random crops are stored at this side, for detail
+KEPT_WHOLE = 1.5  # times `size`: side at which images for random crops are stored, to keep detail
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def read_task(
     """Return the training data of a dataset, with its images decoded.
 
     `parts` replaces those of split.csv; then `cache` is the prefix of the cached images. Raises
-    PipelineError if a table or the weights are missing or damaged, or if the training set cannot
-    be learned from.
+    PipelineError if a table or the weights are missing or damaged, or if the training set is
+    unfit for training.
     """
     parts = read_parts(dataset) if parts is None else parts
     labels = classes_to_learn(dataset, parts)
@@ -70,7 +70,7 @@ def read_task(
     mean, std = architecture.mean, architecture.std
     if weights is None:
         mean, std = statistics(images["train"].pixels)
-    if params.channels < len(mean):  # a stem that sums the colours has one scale
+    if params.channels < len(mean):  # a stem that sums the colours needs one scale for all
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     torch.manual_seed(params.seed)
     network = build(len(labels), params.channels, params.dropout, architecture.name)
