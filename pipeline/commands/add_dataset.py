@@ -106,7 +106,7 @@ def main(name: str, path: str, table: str | None, columns: tuple[str, ...], like
 
 
 def _params(path: str, table: str | None, columns: Sequence[str]) -> Folder:
-    """Return the params of a dataset; folders named train and test are taken for parts."""
+    """Return a dataset's params; folders named train and test are treated as its parts."""
     mapping: dict[str, str] = {}
     for column in columns:
         ours, _, theirs = column.partition("=")

@@ -1,4 +1,4 @@
-"""`kalai audit`: count held-out images that the training set holds too, in any split."""
+"""`kalai audit`: count the held-out images that are also in the training set, for any split."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pipeline.split.leaks import PERHAPS, SAME_BYTES, Audit, residual_method
 
 TRAIN_NAMES = ("train", "training", "trn")  # usual names of the training set's folder
 HEADER = ("part", "picture", "kind", "distance", "in_train")
-COLUMNS = {  # headings of leaks whose key is not the heading
+COLUMNS = {  # leak -> its heading, if that differs from the leak's key
     KINDS[NEAR].leak: "near-duplicate",
     PERHAPS: "perhaps near-duplicate",
 }
@@ -42,7 +42,7 @@ COLUMNS = {  # headings of leaks whose key is not the heading
 
 @dataclass(frozen=True)
 class Images:
-    """The n images of a split: names, parts, and how their m contents relate."""
+    """The n images of a split: names, parts, and the matches among their m distinct contents."""
 
     names: list[str]
     part: NDArray[np.str_]
@@ -51,11 +51,12 @@ class Images:
 
 
 def images_in(folder: Path, *, within: int = 10, perhaps: int = 12, group: str = "") -> Images:
-    """Return the images below a folder; each of its subfolders is a part, nested as you like.
+    """Return the images below a folder; each of its subfolders is a part, nested to any depth.
 
-    Two images are near-duplicates up to `within` differing bits of their 64-bit hashes, and perhaps
-    up to `perhaps`. The regex `group` finds an image's group in its path below the part. Raises
-    PipelineError if there are no images or an option is not valid.
+    Two images are near-duplicates if their 64-bit hashes differ in at most `within` bits, and
+    perhaps near-duplicates if they differ in at most `perhaps`. The regex `group` finds an image's
+    group in its path below the part. Raises PipelineError if there are no images or an option is
+    not valid.
     """
     try:
         pattern = re.compile(group)
@@ -110,7 +111,7 @@ def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
 
 
 def _numbered(matches: Sequence[re.Match[str] | None]) -> Ints:
-    """Number the matched texts: of the first bracket, or of the whole match. No match is -1."""
+    """Number the distinct texts matched by the first group, else by the whole regex; -1 if none."""
     found = [match and (match.group(1) if match.re.groups else match.group()) for match in matches]
     place: dict[str, int] = {}
     return np.array([place.setdefault(name, len(place)) if name else -1 for name in found])
@@ -149,7 +150,7 @@ def train_part(images: Images, named: str | None) -> str:
 
 
 def report_of(images: Images, train: str) -> dict[str, Any]:
-    """Return counts, shares of leaked images by held-out part, and the limits of the search."""
+    """Return image counts, leaked shares of each held-out part, and the limits of the search."""
     is_train = images.part == train
     held_out = {}
     for part in sorted(set(images.part.tolist()) - {train, OUT}):
@@ -164,7 +165,7 @@ def report_of(images: Images, train: str) -> dict[str, Any]:
 
 
 def findings(images: Images, train: str) -> Iterator[tuple[str, str, str, int, str]]:
-    """Yield each held-out image that the training set holds too, once for each kind of match.
+    """Yield each held-out image that matches a training image, once for each kind of match.
 
     A row is (part, image, kind, differing bits, nearest image in train). Kinds are `same`, `near`,
     `mirror`, `crop` and `perhaps`.
@@ -173,7 +174,7 @@ def findings(images: Images, train: str) -> Iterator[tuple[str, str, str, int, s
     is_train = images.part == train
     example = np.full(int(of.max()) + 1, -1)
     rows = np.flatnonzero(is_train)[::-1]
-    example[of[rows]] = rows  # of each content, its first image in train
+    example[of[rows]] = rows  # for each content, its first image in train
     for row in np.flatnonzero(~is_train & (images.part != OUT)).tolist():
         if example[of[row]] >= 0:
             twin = images.names[example[of[row]]]

@@ -44,7 +44,7 @@ from pipeline.dataset.samples import read_samples
 from pipeline.dataset.split_table import OUT, read_split
 from pipeline.dataset.stored_images import read_images
 
-IMAGES = 64  # on a sheet; with more classes, one of each
+IMAGES = 64  # on a sheet; if there are more classes than this, one of each
 CLASSES = 256  # on a sheet
 COLUMNS = (
     SAMPLE_ID,
@@ -91,7 +91,9 @@ def read_facts(dataset: str) -> Facts:
 
 
 def chosen(facts: Facts, per_class: int | None) -> dict[str, list[str]]:
-    """Return sample ids in use by caption, a random choice: the first content ids of each class."""
+    """Return a few sample ids in use, by caption: those with the first content ids of each class.
+
+    Content ids are hashes, so the choice is random."""
     samples = facts.samples
     in_use = samples[(samples[STATUS].fillna(KEEP) == KEEP) & (samples[PART] != OUT)]
     in_use = in_use[in_use[LABEL].isin(sorted(in_use[LABEL].unique())[:CLASSES])]

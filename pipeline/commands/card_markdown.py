@@ -47,7 +47,8 @@ SHOWN = 10  # rows of a table that could have thousands
 class Facts:
     """What is known about a dataset; None or an empty column if a stage has not run yet.
 
-    `samples` has the columns of `card.COLUMNS`, `part` of split.csv and `status` of dedupe.parquet.
+    `samples` has the columns in `card.COLUMNS`, plus `part` from split.csv and `status` from
+    dedupe.parquet.
     """
 
     dataset: str
@@ -60,7 +61,7 @@ class Facts:
 
 
 class Section(NamedTuple):
-    """A section of the card; `stage` wrote the report that it reads."""
+    """A section of the card; `stage` is the stage whose report it reads."""
 
     heading: str
     lines: Callable[[Facts], Iterable[str]]
@@ -233,7 +234,7 @@ SECTIONS: Sequence[Section] = (
 )
 
 
-HUB_LICENCES = {  # https://huggingface.co/docs/hub/repositories-licenses, of Creative Commons
+HUB_LICENCES = {  # Creative Commons only: https://huggingface.co/docs/hub/repositories-licenses
     "cc0": ("1.0",),
     "cc-by": ("2.0", "2.5", "3.0", "4.0"),
     "cc-by-sa": ("3.0", "4.0"),

@@ -46,7 +46,7 @@ HEADER = (
 )
 UNKNOWN = "unknown"
 
-Credit = Mapping[str, Any]  # by the names of HEADER
+Credit = Mapping[str, Any]  # values by the names in HEADER
 
 
 @click.command(cls=Stage)
@@ -89,7 +89,7 @@ def parts_in_use(dataset: str) -> dict[str, str]:
 
 
 def credits_of(dataset: str, samples: Iterable[Credit], parts: Mapping[str, str]) -> list[Credit]:
-    """Return the credits of the samples that have a part, by label and sample id.
+    """Return the credits of the samples that have a part, sorted by label and sample id.
 
     Raises PipelineError if a part names a sample that does not exist.
     """

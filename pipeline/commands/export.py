@@ -23,8 +23,8 @@ from pipeline.model.inputs import Pixels, decode
 from pipeline.model.metrics import softmax
 from pipeline.model.network import Card, load_model, normaliser, predict_logits, views
 
-CHECKED_ON = 32  # images, of the test set if there is one
-TOLERANCE = 1e-4  # of a probability: kernels add up in different orders
+CHECKED_ON = 32  # images, from the test set if there is one
+TOLERANCE = 1e-4  # between two probabilities: kernels add up in different orders
 NEEDED = ("onnx", "onnxscript", "onnxruntime")  # torch's exporter imports them late
 
 
@@ -37,7 +37,7 @@ class Whole(nn.Module):
         self.scale, self.shift = normaliser(card, torch.device("cpu"))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (n, classes) probabilities of (n, channels, size, size) uint8 images."""
+        """Return (n, classes) probabilities for (n, channels, size, size) uint8 images."""
         logits = [
             self.network(seen * self.scale + self.shift)
             for seen in views(images, self.card.tta, self.card.view)
@@ -91,7 +91,7 @@ def write_checked(target: Path, network: nn.Module, card: Card, pixels: Pixels) 
 
 
 def examples(dataset: str, card: Card) -> Pixels:
-    """Return a few images as model input, first of the test set, then of the other sets.
+    """Return a few images as model input, from the test set first, then from the other sets.
 
     Raises PipelineError if the dataset has none.
     """
@@ -109,7 +109,7 @@ def write_onnx(path: Path, network: nn.Module, card: Card) -> None:
 
     example = torch.zeros((2, *card.view.shape), dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's exporter about its own code
+        warnings.simplefilter("ignore")  # torch's exporter warns about its own code
         torch.onnx.export(
             Whole(network, card).eval(),
             (example,),

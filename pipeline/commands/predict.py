@@ -24,7 +24,7 @@ from pipeline.model.metrics import softmax
 from pipeline.model.network import Card, load_model, predict_logits
 
 BATCH = 256  # images decoded before the network runs; bounds memory
-THREADS = min(8, os.cpu_count() or 1)  # that decode files or download URLs
+THREADS = min(8, os.cpu_count() or 1)  # threads that decode files or download URLs
 MAX_BYTES = 50_000_000  # of an image from a URL or standard input
 
 

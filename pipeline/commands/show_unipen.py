@@ -23,7 +23,7 @@ FIT = MAX_SIDE // 2  # pixels; the longest side of a drawing if --dpi is not giv
 
 
 class _Folders(Mapping[str, bytes]):
-    """The files below named folders; a key is the folder's name and the path in it."""
+    """The files below named folders; a key is a folder's name, a slash, and the path inside it."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self._folders = {name: folder.resolve() for name, folder in folders.items()}
@@ -54,7 +54,7 @@ class _Folders(Mapping[str, bytes]):
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)  # `parse` rejects files that are too large
-    if b"\0" in data:  # never in text, always in tar archives and images
+    if b"\0" in data:  # text never has a NUL byte; tar archives and images always do
         raise Rejected("corrupt", "not a text file; extract an archive and pass the pen files")
     return data
 
@@ -62,8 +62,8 @@ def _read(path: Path) -> bytes:
 def read_pen_file(path: Path, include: Path | None = None) -> PenFile:
     """Read a pen file; its .INCLUDE lines refer to files beside it or below `include`.
 
-    By default, `include` is the nearest folder of this name beside a parent folder, which is the
-    layout of UNIPEN archives. Raises Rejected as `parse` does.
+    By default, `include` is the nearest folder named "include" in the file's folder or in one above
+    it, as UNIPEN archives are laid out. Raises Rejected as `parse` does.
     """
     beside = (parent / "include" for parent in path.resolve().parents)
     root = include or next((folder for folder in beside if folder.is_dir()), None)
@@ -98,7 +98,7 @@ def _segment(pen: PenFile, segment: Segment) -> dict[str, Any]:
         "label": segment.label,
         "quality": segment.quality,
         "set": segment.set,
-        "strokes": None if ink is None else len(ink),  # null: it refers to missing strokes
+        "strokes": None if ink is None else len(ink),  # null: the segment refers to missing strokes
         "points": None if ink is None else sum(map(len, ink)),
     }
 

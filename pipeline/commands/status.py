@@ -67,12 +67,12 @@ def deduped(report: Report) -> Facts:
 
 
 def divided(report: Report) -> Facts:
-    """Yield the size of each part, and the leaks between them compared with random splits."""
+    """Yield the size of each part, and the leaks between parts, compared with random splits."""
     parts = ", ".join(f"{name} {part['samples']}" for name, part in report["parts"].items())
     yield "split", f"{parts} (method: {report['method']}); left out: {counts(report['out'])}"
     before, after = report["leak"]["before"], report["leak"]["after"]
     for key, match in (("near_duplicate", "near-duplicate"), ("same_group", "group")):
-        if key in before:  # near-duplicates only if dedupe searched for them
+        if key in before:  # near-duplicates are absent if dedupe did not search for them
             held_out = ", ".join(f"{part[key]:.1%} of {name}" for name, part in after.items())
             random = f"{before[key]['mean']:.1%} (sd {before[key]['sd']:.1%})"
             yield "leaks", f"{match} in train: {held_out}; in random splits {random}"
@@ -118,9 +118,9 @@ STAGES: dict[str, Callable[[Report], Facts]] = {
 
 
 def facts_of(folder: Path, dances: Collection[str]) -> Facts:
-    """Yield the facts in a dataset's folder of reports, in the order of the stages.
+    """Yield the facts from a dataset's reports folder, in the order of the stages.
 
-    The report of a crawl outlives its entry in params.yaml; only reports of `dances` count.
+    A crawl's report remains when its dance leaves params.yaml; only reports of `dances` count.
     Raises PipelineError with the path of a report that is damaged.
     """
     crawls: dict[str, Report] = {}
@@ -128,7 +128,7 @@ def facts_of(folder: Path, dances: Collection[str]) -> Facts:
         dance = path.stem.removeprefix(CRAWL_REPORT)
         report = read_report(path)
         if dance in dances and report is not None:
-            with reading(path):  # a missing key is the fault of this report
+            with reading(path):  # a missing key means that this report is damaged
                 list(crawled({dance: report}))
             crawls[dance] = report
     if crawls:

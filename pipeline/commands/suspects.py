@@ -43,14 +43,14 @@ from pipeline.split.leaks import Bools
 from pipeline.train.loop import fit, plans
 from pipeline.train.training_data import purpose, read_task
 
-SURE = 0.9  # upper bound of the thresholds: an easy class has a mean near 1, with half below it
+SURE = 0.9  # the highest threshold: an easy class has a mean near 1, and half its samples below it
 SHOWN = 10  # printed; the review page shows all
 
 Row = dict[str, Any]  # of suspects.parquet
 
 
 class Suspect(NamedTuple):
-    """A sample, by its row, whose label is probably wrong."""
+    """A sample whose label is probably wrong, identified by its row."""
 
     row: int
     suggested: int
@@ -62,12 +62,12 @@ class Suspect(NamedTuple):
 def suspects(probabilities: Floats, labels: Ints) -> list[Suspect]:
     """Return the samples off the diagonal of the confident joint, lowest label probability first.
 
-    `probabilities` (n, classes) come from models that were not trained on the sample. A class has a
-    threshold: the mean probability of the class over the samples with this label, at most SURE. So
-    a class that is hard to recognise has a low threshold. A sample is a suspect if some class above
-    its threshold is more probable than the label; the most probable one is suggested. The order is
-    by the label's probability, because with many classes the margin depends more on the suggested
-    class than on the label.
+    Each row of `probabilities` (n, classes) comes from a model that was not trained on that sample.
+    The threshold of a class is its mean probability over the samples that have its label, but at
+    most SURE; so a class that is hard to recognise has a low threshold. A sample is a suspect if a
+    class reaches its own threshold and is more probable than the sample's label; the most probable
+    such class is suggested. Samples are sorted by the probability of their label, because with many
+    classes the margin depends more on the suggested class than on the label.
     """
     given = probabilities[np.arange(len(labels)), labels]
     by_class = (np.sort(given[labels == place]) for place in range(probabilities.shape[1]))
@@ -95,7 +95,7 @@ def picked(part: Part, is_in: Bools) -> Part:
 
 
 def folds_of(part: Part, params: Split) -> Ints:
-    """Return the fold of each sample; groups of split.csv and copies of one image share a fold."""
+    """Return each sample's fold; a split.csv group, or copies of one image, stay in one fold."""
     named = [group or content for group, content in zip(part.groups, part.content_ids, strict=True)]
     keys, of = np.unique(named, return_inverse=True)
     groups = Groups(of, keys.tolist(), np.zeros(keys.size, bool))
@@ -103,10 +103,10 @@ def folds_of(part: Part, params: Split) -> Ints:
 
 
 def out_of_fold(dataset: str, part: Part, labels: list[str], fold: Ints, params: Train) -> Floats:
-    """Return (n, classes) probabilities of each sample, from a model trained on the other folds.
+    """Return (n, classes) probabilities, each sample's from a model trained on the other folds.
 
-    Each fold's temperature is fitted on that fold, so that folds can be compared. The logits of a
-    finished fold are kept in the dataset's cache: an interrupted run continues after it.
+    Each fold's temperature is fitted on that fold, so that folds can be compared. The logits of
+    each finished fold are kept in the dataset's cache, so that an interrupted run can continue.
     """
     folder = cache_folder(dataset) / "folds"
     probabilities = np.zeros((len(part), len(labels)))
@@ -142,7 +142,7 @@ def write_logits(dataset: str, parts: dict[str, Part], params: Train, path: Path
 
 
 def lighter(params: Train, epochs: int | None, size: int | None) -> Train:
-    """Return the params of a cheaper training: other epochs and size if given.
+    """Return params for a cheaper training run, with `epochs` and `size` replaced if given.
 
     The learning-rate search is skipped if no learning rate is "auto". Raises PipelineError if the
     values do not fit together.

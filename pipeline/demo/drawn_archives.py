@@ -22,9 +22,9 @@ Member = tuple[str, bytes]
 
 @dataclass(frozen=True)
 class DrawnArchives:
-    """Two archives, and the paths of their members by fault, without extensions."""
+    """Two archives, and the paths (without extensions) of the members with each fault."""
 
-    files: dict[str, bytes]  # tar.gz by name
+    files: dict[str, bytes]  # tar.gz bytes by file name
     sound: tuple[str, ...]  # without a fault; no two are equal
     apple_doubles: tuple[str, ...]
     corrupt: tuple[str, ...]
@@ -41,7 +41,7 @@ def draw_archives(seed: int) -> DrawnArchives:
     doubles, corrupt, copies = _apple_doubles(), _corrupt(seed), _copies(seed)
     sound, test = list(_sound(seed)), list(_test_members(seed))
     train = [*sound, *doubles, *corrupt, *copies]
-    train.sort(key=lambda member: member[0])  # an AppleDouble file is beside its file
+    train.sort(key=lambda member: member[0])  # puts each AppleDouble file beside its file
     pairs = tuple((name, f"{name[:-2]}01") for name in _names(copies))
     copied = {twin for _, twin in pairs}
     return DrawnArchives(

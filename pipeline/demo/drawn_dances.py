@@ -19,7 +19,7 @@ from pipeline.demo.world import IMAGE_HOSTS, INTRANET, Answer, Fault, Gallery, H
 
 SYNONYMS = {"manipuri": "jagoi", "bharatanatyam": "bharathanatyam"}  # in search queries
 
-MAIN, STAGE = 40, 16  # images that a search for the name finds, and one with "stage" finds
+MAIN, STAGE = 40, 16  # images found by a search for the name, and by one with "stage"
 SUFFIXES = (".jpg", ".jpg", ".jpg?w=800", ".png", ".jpeg", ".webp", "")  # as found on the web
 LATE = (9, 10)  # numbers of the images that need a retry
 STORED = (Fault.RESCALED, Fault.RECOMPRESSED, Fault.TWO_LABELS)
@@ -29,14 +29,14 @@ Site = dict[tuple[str, str], Answer]
 
 @dataclass(frozen=True)
 class DrawnDances:
-    """Dances that are drawn when they are first requested; one seed always draws the same."""
+    """Dances that are drawn when first requested; one seed always draws the same images."""
 
     seed: int
     _drawn: dict[str, Gallery] = field(default_factory=dict, compare=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, compare=False)
 
     def find(self, query: str) -> str | None:
-        """Return the dance whose name is a word of the query; None if there is none."""
+        """Return the dance whose name is a word in the query; None if there is none."""
         for word in re.findall(r"[\w-]+", query.lower()):
             name = SYNONYMS.get(word, word)
             if name in figures.STYLES:
@@ -44,7 +44,7 @@ class DrawnDances:
         return None
 
     def gallery(self, key: str) -> Gallery | None:
-        """Return a dance; draw it if this is the first call. None if there is no such dance."""
+        """Return a dance's images, drawn on the first call; None if there is no such dance."""
         if key not in figures.STYLES:
             return None
         with self._lock:  # parallel requests must not draw it several times
@@ -67,8 +67,8 @@ def image_url(dance: str, index: int) -> Url:
 def mislabelled(dance: str) -> tuple[str, int]:
     """Return the dance and the number of the image that also appears under this dance's name.
 
-    The first four dances (the demo's own) take it from their neighbour in a ring. A dance that is
-    added later takes it from the first.
+    Each of the first four dances (the demo's own) takes the image from the dance before it, and the
+    first from the fourth. A dance that is added later takes it from the first.
     """
     at = list(figures.STYLES).index(dance)
     return list(figures.STYLES)[(at - 1) % 4 if at < 4 else 0], at + 1
@@ -86,7 +86,7 @@ def draw_gallery(dance: str, seed: int) -> Gallery:
         plants.append(plant)
         if answer is not None:
             site[plant.url.host, plant.url.path] = answer
-    # One image has moved to another host since the search engine saw it: no fault, a redirect.
+    # One image has moved to another host since the search engine saw it: a redirect, not a fault.
     urls[0], there = Url(IMAGE_HOSTS[1], f"/{dance}/old/dancer.jpg"), urls[0]
     site[urls[0].host, urls[0].path] = Answer(location=there)
 
@@ -168,7 +168,7 @@ def bomb(side: int = 40_000) -> bytes:
 
 
 def encoded(image: Image.Image, path: str = "", quality: int = 88) -> Answer:
-    """Encode an image in the format of its path's suffix, by default JPEG."""
+    """Encode an image in the format that the suffix of `path` names, by default JPEG."""
     suffix = path.rpartition(".")[2].partition("?")[0]
     if suffix not in ("png", "webp"):
         return Answer(figures.jpeg(image, quality), "image/jpeg")

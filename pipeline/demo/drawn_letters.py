@@ -135,7 +135,7 @@ def _between(before: float, start: float, end: float, after: float, t: float) ->
 
 
 def unipen(strokes: Iterable[Sequence[tuple[int, int]]], writer: int, trial: int) -> bytes:
-    """Return a pen file as HP's are: with the writer's name, with times only at stroke ends."""
+    """Return a pen file like HP's: with the writer's name, and with times only at stroke ends."""
     lines = [
         ".VERSION 1.0 0",
         ".HIERARCHY CHARACTER",

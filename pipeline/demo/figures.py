@@ -83,8 +83,8 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
 def _stage(size: tuple[int, int], chance: random.Random) -> Image.Image:
     """Draw the background: a slanting light, and pillars, arches and lamps at random.
 
-    A perceptual hash depends on large light and dark shapes. They make the hashes of two images
-    as different as those of two photos.
+    A perceptual hash depends on large light and dark shapes, so these make the hashes of two
+    drawn images differ as much as those of two photos.
     """
     width, height = size
     angle = chance.uniform(0, 2 * math.pi)

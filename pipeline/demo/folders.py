@@ -23,7 +23,7 @@ class FolderDances:
     labels: dict[str, str]  # key -> the folder's name
 
     def find(self, query: str) -> str | None:
-        """Return the dance whose folder's name is in the query; the longest name if several are."""
+        """Return the dance whose folder name is in the query; of several, the longest name."""
         words = _words(query)
         named = [key for key, label in self.labels.items() if _words(label) in words]
         return max(named, key=len, default=None)
@@ -70,7 +70,7 @@ def _gallery(key: str, label: str, files: list[Path]) -> Gallery:
     for index, path in enumerate(files):
         host = IMAGE_HOSTS[index % len(IMAGE_HOSTS)]
         image = Url(host, f"/{key}/{quote(path.name)}")
-        page = Url(host, f"/{key}/page-{index}.html")  # unknown: each image gets a page of its own
+        page = Url(host, f"/{key}/page-{index}.html")  # page unknown: each image gets its own
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         answers[image.host, image.path] = Answer(path, kind)
         answers[page.host, page.path] = Answer(

@@ -1,4 +1,4 @@
-"""Compare what a run did with what was planted, from the files of its stages and the web's log."""
+"""Compare what a run did with what was planted, using its stages' files and the web's log."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def find_planted(root: Path, scene: Scene, traffic: Traffic) -> list[Finding]:
 
 
 class DanceEvidence:
-    """The ledgers of a run's crawls, the result of its dedupe, and the requests that it made."""
+    """What a run leaves behind: its crawls' ledgers, the result of dedupe, and its requests."""
 
     def __init__(self, dances: Iterable[str], traffic: Traffic) -> None:
         self._traffic = traffic
@@ -178,7 +178,7 @@ def _marks(dataset: str) -> dict[str, Mark]:
 
 
 def _is_copy(removed: Mark, kept: Mark, reason: str) -> bool:
-    """Return whether the first is removed for this reason as a copy of the second."""
+    """Return whether dedupe removed the first image, for this reason, as a copy of the second."""
     return (
         removed.get(STATUS) == REMOVE
         and removed[REASON] == reason

@@ -23,7 +23,7 @@ from pipeline.demo.scratch import BIN, Scratch, check_tools, project_files
 from pipeline.demo.web import Web
 from pipeline.demo.world import SEARCH
 
-SEED = 8  # of the synthetic world; the figures in the README are from it
+SEED = 8  # of the synthetic world; the README's figures come from this seed
 PER_CLASS = 100  # with all 156 classes: 20 minutes on two cores
 
 LAST_LINES = """
@@ -121,7 +121,7 @@ def show(scratch: Scratch, scene: Scene, web: Web, keep: bool) -> None:
 
 
 def status_lines(root: Path, keep: bool) -> Iterator[str]:
-    """Yield the lines of `kalai status`; without paths in the project if it is to be removed."""
+    """Yield the lines of `kalai status`, without project paths if the project is to be removed."""
     return (line for line in status(root) if keep or str(root) not in line)
 
 

@@ -17,7 +17,7 @@ from pipeline.demo.folders import find_archives, read_dances
 from pipeline.demo.web import Web
 from pipeline.demo.world import ARCHIVES, SEARCH, Answer, Dances, Url, World
 
-Changes = dict[str, Any]  # of params.yaml, nested
+Changes = dict[str, Any]  # nested values of params.yaml
 
 DATASETS = ("dances", "tamil")
 CRAWL: Changes = {  # replaces settings that a project may have made for its own crawls
@@ -30,7 +30,7 @@ CRAWL: Changes = {  # replaces settings that a project may have made for its own
     "engine_delay_s": 0.01,
 }
 
-# The address of a page without its port, which differs from run to run; the split must not differ.
+# Matches a page's address without its port: ports differ from run to run, the split must not.
 PAGES = {"group_column": PAGE_URL, "group_pattern": r"[^/]+/page-[0-9]+"}
 # Small enough for two minutes on two cores, large enough to be clearly better than chance.
 DRAWN_DANCES_TRAIN = {
@@ -50,7 +50,7 @@ class Archives:
     """The handwriting archives of a scene."""
 
     answers: Mapping[str, Answer]  # by file name
-    sources: Mapping[str, Mapping[str, str]]  # source -> part -> file name; the first is used
+    sources: Mapping[str, Mapping[str, str]]  # source -> part -> file; the first source is used
     checksums: Mapping[str, str]  # sha256 by file name
     changes: Changes
     drawn: DrawnArchives | None  # None if they are real
@@ -62,7 +62,7 @@ class Scene:
 
     world: World
     archives: Archives
-    changes: Changes  # without the addresses of the web, which are known when it runs
+    changes: Changes  # without the web's addresses, known only once it runs
     drawn_dances: tuple[str, ...]  # keys of drawn dances; empty if they are real
 
     @property
@@ -116,7 +116,7 @@ def make_scene(
 ) -> Scene:
     """Return a scene: real files if a folder is given, drawn ones if not.
 
-    `per_class` is the maximum number of samples of each class and part from real archives.
+    `per_class` is the most samples to take from real archives for each class and part.
     """
     archives = _drawn_archives(seed) if tamil is None else _real_archives(tamil, per_class)
     images, changes, drawn = _drawn_dances(seed) if dances is None else _real_dances(dances)

@@ -98,7 +98,7 @@ class Scratch:
         self._run("git", ["git", *arguments])
 
     def dvc(self, *arguments: str) -> None:
-        """Run DVC here with this interpreter, and print what it prints, without its chatter.
+        """Run DVC here with this interpreter, and print its output without the chatter.
 
         Raises PipelineError if it fails.
         """

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pipeline.demo.world import HOSTS, INTRANET, SEARCH, Answer, Hit, Url, World
 
-PAGE = 35  # results on a page; icrawler requests steps of 20, so pages overlap as Bing's do
+PAGE = 35  # results per page; icrawler advances by 20, so pages overlap as Bing's do
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,10 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # more than the threads of a crawl
+    request_queue_size = 128  # more than a crawl has threads
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing if a client closes its connection: a crawl may."""
+        """Print nothing if a client closes its connection, as a crawl may do."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 

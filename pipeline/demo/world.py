@@ -80,7 +80,7 @@ class Plant:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Everything that the world holds of one dance."""
+    """Everything that the world holds for one dance."""
 
     main: tuple[Hit, ...]  # the results of a search for its name, in order
     stage: tuple[Hit, ...]  # the results of a search that also has the word "stage"

@@ -1,4 +1,4 @@
-"""What the APIs of the local pages share: documented errors, and answers that are images."""
+"""What the APIs of the local pages share: documented errors, and image answers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 
 from pipeline.pages.request_guard import TOKEN_HEADER
 
-CACHED = "private, max-age=31536000, immutable"  # the image of a content id never changes
+CACHED = "private, max-age=31536000, immutable"  # a content id's image never changes
 _KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png"}  # the formats of stored images
 
 ContentId = Annotated[str, InPath(pattern="^[0-9a-f]{64}$")]
-TOKEN = APIKeyHeader(name=TOKEN_HEADER, auto_error=False)  # documents it; the guard checks it
+TOKEN = APIKeyHeader(name=TOKEN_HEADER, auto_error=False)  # only documents it; the guard checks it
 IMAGE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"content": {kind: {} for kind in (*_KINDS.values(), "image/svg+xml")}}
 }
@@ -43,12 +43,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def answers(model: Any) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of an answer that FastAPI does not serialise itself."""
+    """Return the documentation for an answer that FastAPI does not serialise itself."""
     return {200: {"model": model}}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of some error statuses."""
+    """Return the documentation for some error statuses."""
     return {status: REFUSALS[status] for status in statuses}
 
 

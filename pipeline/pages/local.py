@@ -65,7 +65,7 @@ class LocalPage:
 def error_handler(status: int | None) -> Callable[[Request, Exception], JSONResponse]:
     """Return a handler that answers with the exception's message.
 
-    If `status` is None, the exception has its own.
+    If `status` is None, the exception carries its own status.
     """
 
     def handle(request: Request, error: Exception) -> JSONResponse:
@@ -77,7 +77,7 @@ def error_handler(status: int | None) -> Callable[[Request, Exception], JSONResp
 
 
 def invalid_request(request: Request, error: Exception) -> JSONResponse:
-    """Return which value of a request is wrong, in one line that does not repeat the value."""
+    """Return an answer that says, in one line, which value is wrong without repeating the value."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(step) for step in first["loc"])
@@ -106,7 +106,7 @@ def serve(page: LocalPage, port: int, *, host: str = HOST, is_shown: bool = True
                 webbrowser.open(url)
 
         config = uvicorn.Config(page.asgi, log_level="warning", lifespan="off", server_header=False)
-        with suppress(KeyboardInterrupt):  # uvicorn shuts down, then raises it again
+        with suppress(KeyboardInterrupt):  # uvicorn shuts down on Ctrl-C, then raises it again
             _Server(config, ready).run(sockets=[listener])
 
 

@@ -1,6 +1,6 @@
 """Protection of a local page: an ASGI layer that checks every request.
 
-Every web site that the same browser shows can send requests to 127.0.0.1. So a request must name
+Any web site open in the same browser can send requests to 127.0.0.1. So a request must name
 this server as its host (which stops DNS rebinding) and must not come from another origin. If it
 changes something, it must carry the token that only the page itself has.
 """
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN_HEADER = "X-Kalai-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-MAX_BODY = 32 * 1024 * 1024  # bytes; a large photo, or decisions about 100,000 images
+MAX_BODY = 32 * 1024 * 1024  # bytes; enough for a large photo, or decisions about 100,000 images
 
 ANSWER_HEADERS = {
     # no resources from other hosts, nothing inline, no frame around the page, no forms
@@ -93,7 +93,7 @@ def too_large(max_body: int) -> Refused:
 
 
 def own_hosts(scope: Mapping[str, Any]) -> set[str]:
-    """Return the values of Host that mean this server: its address or localhost, with the port."""
+    """Return the Host headers that name this server: its address or localhost, with the port."""
     address, port = scope["server"]
     names = {"localhost", f"[{address}]" if ":" in address else address}
     bare = names if port == 80 else set()
@@ -101,7 +101,7 @@ def own_hosts(scope: Mapping[str, Any]) -> set[str]:
 
 
 def limited(receive: Receive, max_body: int) -> Receive:
-    """Return a `receive` that raises Refused if a body without a length is too large."""
+    """Return a `receive` that raises Refused if a body of undeclared length is too large."""
     seen = 0
 
     async def counted() -> MutableMapping[str, Any]:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class Number:
-    """A number with its format and its direction.
+    """A number with its format, and the direction in which it is better.
 
     `low` and `high` are the ends of its 95% confidence interval, if known.
     """
@@ -152,6 +152,6 @@ Block = Table | Text | Missing | Figure | Gallery
 class Section:
     """A section of the page about one dataset."""
 
-    key: str  # of its address on the page
+    key: str  # part of its address on the page
     heading: str
     blocks: Sequence[Block]

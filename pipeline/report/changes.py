@@ -12,9 +12,9 @@ SLIGHT = {"share": 0.0005, "loss": 0.0005}  # smaller changes vanish in rounding
 
 
 def compared(before: Sequence[Block], now: Sequence[Block], name: str) -> list[Block]:
-    """Return the blocks of now, with each table of numbers beside the same table of before.
+    """Return the blocks in `now`; tables of numbers also show the same table's values in `before`.
 
-    Tables are matched by caption, cells by row and column. `name` is the revision of before.
+    Tables are matched by caption, cells by row and column. `name` is the revision of `before`.
     """
     old = {block.caption: block for block in before if isinstance(block, Table)}
     return [
@@ -31,9 +31,9 @@ def has_numbers(table: Table) -> bool:
 
 
 def side_by_side(before: Table | None, now: Table, name: str) -> Table:
-    """Return a table with the columns name, before, now and change, and one row per cell.
+    """Return a table with one row per cell: its name, its values before and now, and the change.
 
-    If no cell has changed, return the table of now, folded.
+    `name` heads the column of values before. If no cell has changed, return `now`, folded.
     """
     old, new = dict(cells(before)) if before else {}, dict(cells(now))
     if old == new:
@@ -69,7 +69,7 @@ def is_none(cell: Cell | None) -> bool:
 
 
 def change_of_number(before: Number, now: Number) -> Change:
-    """Return the difference of two numbers, with a verdict if one direction is better.
+    """Return the difference between two numbers, with a verdict if one direction is better.
 
     There is no verdict if `before` lies in the confidence interval of `now`: the difference may be
     due to chance.

@@ -12,7 +12,7 @@ from pipeline.report.items import Chart, Definition, Images, Report
 from pipeline.report.wording import SETS
 
 PAIRS_LISTED, PAIRS_SHOWN = 12, 8
-EXAMPLES = 4  # of a confused pair; half as many correct ones of each class
+EXAMPLES = 4  # images of a confused pair; half as many correct examples of each class
 
 
 def confused(rows: Sequence[Mapping[str, str]]) -> list[Block]:

@@ -71,9 +71,10 @@ Plan = Callable[[Data], Planned | Missing]
 
 
 def galleries(dataset: str, plans: Collection[Plan]) -> dict[Plan, list[Block]]:
-    """Return the blocks of each plan: a gallery, nothing, or what is missing for it.
+    """Return the blocks for each plan.
 
-    Raises PipelineError if a table is damaged.
+    A plan gets its gallery, a note of what is missing for it, or no blocks at all. Raises
+    PipelineError if a table is damaged.
     """
     if not samples_path(dataset).exists():
         without = Missing("The images are not on this machine", f"dvc pull {samples_path(dataset)}")
@@ -139,7 +140,7 @@ class Prediction(NamedTuple):
 
 
 def predictions_of(data: Data) -> list[Prediction] | Missing:
-    """Return the predictions of a dataset's model, or what is missing for them."""
+    """Return the predictions of a dataset's model, or a note of what is missing for them."""
     if not predictions_path(data.dataset).exists():
         return Missing("There are no predictions yet", f"dvc repro evaluate@{data.dataset}")
     columns = (SAMPLE_ID, PART, LABEL, PREDICTED, PROBABILITY, LOSS)

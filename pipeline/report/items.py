@@ -69,7 +69,7 @@ class Report:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Whichever of several reports exist; if none, `missing` and the stage to run."""
+    """Those of several reports that exist; if none does, `missing` and the stage to run."""
 
     reports: Sequence[Report]
     missing: str
@@ -83,7 +83,7 @@ class AnyOf:
 
 @dataclass(frozen=True)
 class Chart:
-    """A plot that a stage has drawn, always that of the working tree."""
+    """A plot that a stage has drawn, always from the working tree."""
 
     name: str
     caption: str
@@ -110,7 +110,7 @@ class Images:
 def interpreted(run: Run, name: str, read: Callable[[Any], list[T]]) -> list[T]:
     """Return what `read` makes of a report; an empty list if the report does not exist.
 
-    Raises PipelineError with its path if the report is damaged.
+    Raises PipelineError with the report's path if it is damaged.
     """
     value = run.value(name)
     if value is None:

@@ -24,11 +24,11 @@ HIDDEN = {"error_rate"}  # 1 - accuracy
 
 
 def measures() -> Iterator[tuple[str, Any, Any]]:
-    """Yield (key of evaluate.json, format, direction) of each row: counts, then the metrics."""
+    """Yield (key in evaluate.json, format, direction) for each row: counts, then the metrics."""
     yield "count", "count", ""
     yield "right", "count", ""
     for name, metric in METRICS.items():
-        if name not in HIDDEN and not name.endswith(("_low", "_high")):  # ends of an interval
+        if name not in HIDDEN and not name.endswith(("_low", "_high")):  # intervals have no rows
             yield name, "loss" if name == "loss" else "share", metric.direction
     yield "calibration_error_as_trained", "share", "lower"
 

@@ -1,4 +1,4 @@
-"""The reports of a run: of the working tree, or of a git revision."""
+"""The reports of a run: from the working tree, or from a git revision."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.dataset.paths import DATA, check_dataset, reports_folder
 from pipeline.dataset.reports import current_keys, reading
 
-SUFFIXES = {".json", ".csv"}  # charts are always those of the working tree
+SUFFIXES = {".json", ".csv"}  # charts are always from the working tree
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Run:
     files: Mapping[str, bytes]
 
     def path(self, name: str) -> Path:
-        """Return the path of a report, in git's form `revision:path` if it is of a revision."""
+        """Return the path of a report, in git's form `revision:path` if it is from a revision."""
         path = reports_folder(self.dataset) / name
         return path if self.revision is None else Path(f"{self.revision}:{path}")
 
@@ -59,7 +59,10 @@ class Commit:
 
 
 def in_working_tree(dataset: str) -> Run:
-    """Return a dataset's reports in the working tree. Raises PipelineError if it is unknown."""
+    """Return a dataset's reports in the working tree.
+
+    Raises PipelineError if the dataset is unknown.
+    """
     check_dataset(dataset)
     folder = reports_folder(dataset)
     found = {

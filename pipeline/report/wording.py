@@ -9,7 +9,7 @@ from pipeline.dataset.pairs_table import KINDS
 from pipeline.dataset.split_table import OUT, TEST, TRAIN, VALID
 
 SETS = {TRAIN: "training set", VALID: "validation set", TEST: "test set", OUT: "left out"}
-LEAKS = {  # keys of the leak audit in split.json -> what the training set has of a held-out image
+LEAKS = {  # key of the leak audit in split.json -> what the training set has that matches an image
     "same_bytes": "an identical image",
     **{kind.leak: kind.counterpart for kind in KINDS.values()},
     "same_group": "an image of the same group",

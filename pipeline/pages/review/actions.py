@@ -12,10 +12,10 @@ class Action(NamedTuple):
     """One button: its key, the action that it writes, and its words for people."""
 
     key: str
-    action: str  # of a decision; SUGGESTED writes a relabel with the tab's suggested label
+    action: str  # a decision's action; SUGGESTED is written as a relabel to the tab's label
     words: str  # on the button
     help: str  # in the list of keys
-    done: str  # before "3 images"
+    done: str  # shown before "3 images"
 
 
 SUGGESTED = "suggested"

@@ -135,7 +135,7 @@ def routers(reviewed: ReviewedDataset) -> Sequence[APIRouter]:
 
 
 def reading(reviewed: ReviewedDataset) -> APIRouter:
-    """Return the routes that read."""
+    """Return the read-only routes."""
     router = APIRouter(prefix=f"/api/{reviewed.name}", tags=[reviewed.name])
 
     @router.get(
@@ -188,7 +188,7 @@ def reading(reviewed: ReviewedDataset) -> APIRouter:
                     return image_answer(data)
             side = SIDE if size == "small" else LARGE
             data = reviewed.rejected_files().image(content_id, side)
-        except Rejected:  # the file exists and cannot be decoded: the request is not wrong
+        except Rejected:  # the file exists but cannot be decoded: not the request's fault
             return Response(UNREADABLE, media_type="image/svg+xml")
         if data is None:
             raise HTTPException(404, "unknown image")

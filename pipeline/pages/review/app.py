@@ -15,7 +15,7 @@ from pipeline.pages.review.tabs.registry import TABS
 
 
 def make_page(datasets: Sequence[str], who: str, first: str | None = None) -> LocalPage:
-    """Return the page of some datasets; it opens on `first`, else on the first of them.
+    """Return a page for some datasets; it opens on the dataset `first`, by default `datasets[0]`.
 
     `who` is written into the decisions.
     """

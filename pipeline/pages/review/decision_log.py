@@ -26,7 +26,7 @@ Stamp = tuple[int, int, int]  # inode, time and size: they change if a file is r
 class LogState(NamedTuple):
     """The file as it was last read.
 
-    `version` is "<reading>-<number of lines>": a new reading begins if the file did not just grow.
+    `version` is "<reading>-<number of lines>"; <reading> changes if lines already read do.
     """
 
     stamp: Stamp | None
@@ -64,7 +64,7 @@ class DecisionLog:
             return self._state
 
     def changes_since(self, version: str | None) -> dict[str, Any]:
-        """Return the verdicts on the images decided since a version; on all if it is unknown."""
+        """Return the verdicts on images decided since `version`, or on all if it is unknown."""
         state = self.state()
         reading, _, count = state.version.partition("-")
         first = 0
@@ -82,7 +82,7 @@ class DecisionLog:
         }
 
     def add(self, new: Iterable[tuple[str, str, str, str]]) -> None:
-        """Append one step of decisions: (content id, action, label, reason) each.
+        """Append one step of decisions, each a (content id, action, label, reason).
 
         They are on the disk when this returns. Raises ValueError if one is not valid.
         """
@@ -108,7 +108,7 @@ class DecisionLog:
         return last
 
     def history_of(self, content_id: str) -> Sequence[Decision]:
-        """Return every decision about an image, in order, undone ones too."""
+        """Return every decision about an image, in order, including undone ones."""
         return [each for each in self.state().decisions if each.content_id == content_id]
 
 

@@ -1,6 +1,6 @@
 """Which stages are out of date: dvc.lock compared with the files and params as they are.
 
-`dvc status` answers the same and takes many times as long.
+`dvc status` gives the same answer but takes many times as long.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import PARAMS
 from pipeline.dataset.paths import LOCK
 
-MAX_HASHED = 4_000_000  # bytes; of a larger dependency only the size is compared
+MAX_HASHED = 4_000_000  # bytes; for a larger dependency, only the size is compared
 IGNORE = Path(".dvcignore")
 
 
 def stale_stages(dataset: str, stages: Collection[str]) -> set[str]:
-    """Return those of the stages that DVC has not run, or not with these files and params.
+    """Return the stages that DVC has not run with the current files and params.
 
     Raises PipelineError if dvc.lock is not YAML.
     """
@@ -55,7 +55,7 @@ def is_stale(entry: Mapping[str, Any] | None) -> bool:
 
 
 def with_numbers(value: Any) -> Any:
-    """Return a value as YAML 1.2 reads it: there 1e-05 is a number, in YAML 1.1 it is text."""
+    """Return a value as YAML 1.2 reads it: 1e-05 is a number there, but text in YAML 1.1."""
     if isinstance(value, dict):
         return {key: with_numbers(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -82,9 +82,9 @@ def has_changed(path: Path, dep: Mapping[str, Any]) -> bool:
 
 
 def watched_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder but for what .dvcignore names.
+    """Yield the files below a folder, except those that .dvcignore names.
 
-    Patterns are compared with single names; those that hold a slash are not supported.
+    Patterns are compared with file and folder names; patterns with a slash are not supported.
     """
     ignored = IGNORE.read_text(encoding="utf-8").split("\n") if IGNORE.exists() else []
     patterns = [line.rstrip("/ ") for line in ignored if line and not line.startswith("#")]
@@ -98,7 +98,7 @@ def watched_files(folder: Path) -> Iterator[Path]:
 
 
 def folder_md5(folder: Path, files: Sequence[Path]) -> str:
-    """Return the hash that DVC gives a folder: of the JSON list of its files, sorted by path."""
+    """Return DVC's hash of a folder: the hash of the JSON list of its files, sorted by path."""
     listed = [
         {"md5": file_md5(file), "relpath": file.relative_to(folder).as_posix()} for file in files
     ]
@@ -107,7 +107,7 @@ def folder_md5(folder: Path, files: Sequence[Path]) -> str:
 
 
 def file_md5(path: Path) -> str:
-    """Return the hash that DVC gives a file; a file that has not changed is hashed once."""
+    """Return DVC's hash of a file; an unchanged file is hashed only once."""
     found = path.stat()
     return _md5(path, found.st_mtime_ns, found.st_ino)
 

@@ -1,8 +1,8 @@
 """The index of the review page: the columns that the browser searches and sorts.
 
 To add a column of samples.parquet to the page, add it to SAMPLE_FACTS.
-A column is {"values": [...]}, or {"names": [...], "codes": [...]} for text: a code is a place in
-the names, -1 if there is no value.
+A column is {"values": [...]}, or {"names": [...], "codes": [...]} for text: a code is an index
+into the names, -1 if there is no value.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Fact(NamedTuple):
     is_searched: bool = False
 
 
-# Of samples.parquet, what people search and sort by. URLs are long: the page asks for one image's.
+# The columns of samples.parquet that people search and sort by. They leave out URLs, which are
+# long: the page requests those of one image at a time.
 SAMPLE_FACTS = {
     GROUP: Fact("group", True),
     OFFICIAL_PART: Fact("official set"),
@@ -86,7 +87,7 @@ FACTS = {
     SITE: Fact("site", True),
     **PREDICTION_FACTS,
 }
-# the parts of the split, for people
+# what people call the parts of the split
 PART_NAMES = {TRAIN: "training set", VALID: "validation set", TEST: "test set", OUT: "left out"}
 
 Column = dict[str, Any]
@@ -95,10 +96,10 @@ Column = dict[str, Any]
 def index_of(
     samples: pa.Table, parts: Mapping[str, Sequence[str]], predictions: pa.Table | None
 ) -> dict[str, Any]:
-    """Return the facts about the samples in columns of one length.
+    """Return the facts about the samples in columns of equal length.
 
     `parts` holds (part, reason) by sample id. A column without any value is left out. `classes`
-    are in the order of their labels; the codes of the column of labels are places in it.
+    are in the order of their labels; the codes of the label column are indices into `classes`.
     """
     ids = samples[SAMPLE_ID].to_pylist()
     names = class_names(samples)

@@ -1,6 +1,7 @@
 """What the next `dvc repro` does to a dataset, computed from its decisions.
 
-A split is fast, so it is made here as its stage makes it, and compared with split.csv.
+Splitting is fast, so the new split is made here just as its stage would, and compared with
+split.csv.
 """
 
 from __future__ import annotations

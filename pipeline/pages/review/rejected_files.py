@@ -1,4 +1,4 @@
-"""Files that never became samples: where they are, their content ids, and images made of them."""
+"""Files that never became samples: where they are, their content ids, and images made from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RejectedFiles:
     def find(self, row: RejectedRow) -> str | None:
         """Return the content id of a row's file; None if the file is not on this disk."""
         for root, name in self._candidates(row):
-            with suppress(OSError, ValueError):  # no file can have such a name
+            with suppress(OSError, ValueError):  # for names that no file can have
                 path = (root / name).resolve()
                 is_inside = path.is_relative_to(root.resolve())
                 if is_inside and path.is_file() and path.stat().st_size <= MAX_BYTES:
@@ -48,7 +48,7 @@ class RejectedFiles:
         return [(own, row.source), (downloads_folder(self._dataset), downloaded)]
 
     def image(self, content_id: str, side: int) -> bytes | None:
-        """Return a file as a new image, no side longer than `side` pixels; None if unknown.
+        """Return a newly encoded image of a file, no side above `side` pixels; None if unknown.
 
         A rejected file's own bytes are never served. Raises Rejected if it cannot be decoded.
         """

@@ -1,7 +1,7 @@
-"""A dataset as the review page reads it: files into what the page shows.
+"""A dataset as the review page reads it: turn its files into what the page shows.
 
-The page stays open through `dvc repro`, so a result is computed again if one of its files changes.
-If a file does not exist yet, its tab is empty and names the command to run.
+The page stays open through `dvc repro`, so a result is computed again if a file that it depends on
+changes. If a file does not exist yet, the tab that needs it is empty and names the command to run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Value = TypeVar("Value")
 
 
 class ReviewedDataset:
-    """One dataset. Every method answers for the files as they are now; safe with threads."""
+    """One dataset. Every method answers from the files as they are now; thread-safe."""
 
     def __init__(self, name: str, who: str, tabs: Sequence[Tab]) -> None:
         self.name = name
@@ -74,7 +74,7 @@ class ReviewedDataset:
         return self._once(key, [samples_path(self.name)], make)
 
     def version(self) -> str:
-        """Return a name for the data as they are; it changes if `dvc repro` has written files."""
+        """Return an identifier of the current data; it changes if `dvc repro` has written files."""
         stamps = [stamp_of(file) for file in self._files]
         return hashlib.sha256(repr(stamps).encode()).hexdigest()[:12]
 
@@ -140,7 +140,7 @@ class ReviewedDataset:
         )
 
     def rejected_files(self) -> RejectedFiles:
-        """Return the files behind rejected.csv; those that a tab has named can be shown."""
+        """Return the files behind rejected.csv; those that a tab has listed can be shown."""
         files = [rejected_path(self.name), PARAMS]
         return self._once("rejected", files, lambda: RejectedFiles(self.name, load_params()))
 
@@ -154,7 +154,7 @@ class ReviewedDataset:
         return self._once("index", self._files, make)
 
     def tabs(self) -> bytes:
-        """Return what each tab shows by key, as JSON: its sections, or why there are none."""
+        """Return what each tab shows, as JSON by tab key: its sections, or why there are none."""
 
         def make() -> bytes:
             found = {tab.key: self._contents(tab) for tab in self._tabs}

@@ -1,6 +1,6 @@
 """Images by content id: as samples.parquet stores them, or as thumbnails for the grid.
 
-Memory is bounded: the row groups that were read last stay in memory as far as a budget allows.
+Memory is bounded: the most recently read row groups stay in memory, within a budget of bytes.
 Thumbnails are kept in the dataset's cache folder, which git ignores.
 """
 
@@ -26,15 +26,15 @@ from pipeline.dataset.samples import existing_samples
 from pipeline.dataset.stored_images import images_by_content
 from pipeline.images.normalise import normalise
 
-SIDE = 256  # pixels; sharp on a card of 170 with 1.5 device pixels each
+SIDE = 256  # pixels; sharp on a card of 170 CSS pixels, at 1.5 device pixels each
 BUDGET = 256 * 1024 * 1024  # bytes of row groups in memory; 2,000 photos of 50 KB are 100 MB
 BATCH = 64  # thumbnails written at a time
 
 
 class ImageStore:
-    """The images of one samples.parquet; safe with threads.
+    """The images of one samples.parquet; thread-safe.
 
-    The file stays open, so what was read of the dataset and its images are of one version.
+    The file stays open, so the images are of the same version as what was read from it at first.
     """
 
     def __init__(self, dataset: str, budget: int = BUDGET) -> None:
@@ -43,7 +43,7 @@ class ImageStore:
         self._groups: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
         self._reading = threading.Lock()
         self._places: dict[str, tuple[int, int]] = {}  # (row group, row in it) by content id
-        self._sizes: dict[str, str] = {}  # as stored: a new version may store a content reduced
+        self._sizes: dict[str, str] = {}  # as stored: a new version may store the image reduced
         for group in range(self._file.num_row_groups):
             table = self._file.read_row_group(group, columns=[CONTENT_ID, WIDTH, HEIGHT])
             for row, (content_id, width, height) in enumerate(
@@ -74,7 +74,7 @@ class ImageStore:
         return found
 
     def start_thumbnails(self) -> None:
-        """Start to make all thumbnails in a thread; once."""
+        """Start to make all thumbnails in a thread; later calls do nothing."""
         with self._reading:
             is_started, self._is_started = self._is_started, True
         if not is_started:
@@ -82,7 +82,7 @@ class ImageStore:
 
     def make_thumbnails(self) -> None:
         """Make the thumbnails that the cache lacks, in the order of the file, at low priority."""
-        with suppress(OSError, AttributeError):  # this thread alone, on Linux
+        with suppress(OSError, AttributeError):  # on Linux, for this thread alone
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         missing = self._sizes.keys() - self._cache.content_ids()
         groups = sorted({self._places[content_id][0] for content_id in missing})
@@ -133,7 +133,7 @@ class ThumbnailCache:
                 break
 
     def get(self, content_id: str, size: str) -> bytes | None:
-        """Return the thumbnail of an image that is stored in this size."""
+        """Return an image's thumbnail if it was made from an image stored at this size."""
         rows = self._query("SELECT data FROM small WHERE content=? AND size=?", (content_id, size))
         return rows[0][0] if rows else None
 

@@ -109,7 +109,7 @@ class StrokesRoute(APIRoute):
     """A route that reads at most MAX_STROKES_BODY bytes: parsed JSON takes 30 times as many."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
-        """Return the handler of a request with a limited body."""
+        """Return a handler that limits the body of its request."""
         handle = super().get_route_handler()
 
         async def handle_limited(request: Request) -> Response:
@@ -121,7 +121,7 @@ class StrokesRoute(APIRoute):
 
 
 async def raw_body(request: Request) -> bytes:
-    """Return the bytes of a body; the guard limits their number."""
+    """Return the raw body of a request; the guard limits its size."""
     return await request.body()
 
 

@@ -17,7 +17,7 @@ from pipeline.pages.serve.loaded_model import LoadedModel
 ABOUT = f"""The API of `kalai serve`. A POST needs the token in the header `{TOKEN_HEADER}`; set it
 with `kalai serve --token`. Requests from other web pages are refused."""
 EXAMPLES = 9  # classes shown before there is a prediction
-MAX_BODY = 20_000_000  # bytes; the largest image that `crawl` accepts, too
+MAX_BODY = 20_000_000  # bytes; also the largest image that `crawl` accepts
 
 
 def make_page(models: Sequence[LoadedModel], token: str | None = None) -> LocalPage:

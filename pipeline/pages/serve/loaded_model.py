@@ -27,7 +27,7 @@ from pipeline.model.metrics import softmax
 from pipeline.model.network import Card, load_model, predict_logits
 from pipeline.pages.serve.strokes import Pen, Strokes
 
-SAMPLES = 6  # images of a class that the page shows
+SAMPLES = 6  # images that the page shows for each class
 
 
 class Prediction(NamedTuple):
@@ -113,7 +113,7 @@ def pen_of(dataset: str, drawing: PenSettings | None) -> Pen | None:
 
 
 def chosen_samples(dataset: str, count: int = SAMPLES) -> dict[str, list[tuple[str, str]]]:
-    """Return (sample id, content id) of a few training images of each label.
+    """Return (sample id, content id) for a few training images of each label.
 
     They are those with the smallest content ids: as good as random, and always the same.
     """

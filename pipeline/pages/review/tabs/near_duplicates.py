@@ -18,11 +18,11 @@ from pipeline.pages.review.tabs.similarity import (
 from pipeline.pages.review.tabs.tab import ReviewData, Section, Tab
 
 REMOVED = "Removed"
-KIND_OF = {SAME_BYTES: SAME, NEAR_DUPLICATE: NEAR}  # the kind of pair, by the reason
+KIND_OF = {SAME_BYTES: SAME, NEAR_DUPLICATE: NEAR}  # dedupe's reason -> kind of pair
 
 
 def sections(data: ReviewData) -> list[Section]:
-    """Return the removed images beside their keepers, then the pairs that are both kept.
+    """Return the removed images beside their keepers, then the pairs with both images kept.
 
     The least similar come first: mistakes are most likely there.
     """
@@ -49,7 +49,9 @@ def sections(data: ReviewData) -> list[Section]:
 
 
 def removed_sections(removed: dict[int, list[tuple[int, int, str]]]) -> list[Section]:
-    """Return each keeper with the images that were removed for it: (distance, row, kind)."""
+    """Return a section for each keeper, with the images that dedupe removed in its favour.
+
+    `removed` holds (distance, row, kind) for each removed image, by the keeper's row."""
     found = []
     for keeper, copies in removed.items():
         copies.sort()
@@ -61,7 +63,7 @@ def removed_sections(removed: dict[int, list[tuple[int, int, str]]]) -> list[Sec
 
 
 def both_kept(kind: str, title: str, similarities: Similarities, kept: set[int]) -> list[Section]:
-    """Return the kept images that pairs of one kind join, a group in a section."""
+    """Return a section for each group of kept images that are connected by pairs of one kind."""
     own = {
         pair: found
         for pair, found in similarities.items()

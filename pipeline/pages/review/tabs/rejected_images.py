@@ -16,7 +16,7 @@ OF_ATTEMPT = (QUERY, PAGE_URL, LICENCE, CREATOR, ENGINE, "time")
 
 
 def sections(data: ReviewData) -> list[Section]:
-    """Return, by reason, samples that the split leaves out and files that never became samples."""
+    """Return samples that the split leaves out and files that never became samples, by reason."""
     row_of = data.row_of()
     out: dict[str, Section] = {}
     for sample_id, (part, reason) in data.parts().items():

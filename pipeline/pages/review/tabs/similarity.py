@@ -1,4 +1,4 @@
-"""How similar the images of a cluster are, in words: what the tabs of clusters share."""
+"""How similar the images of a cluster are, in words; shared by the tabs that show clusters."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pipeline.dataset.columns import DISTANCE, KIND, A, B
 from pipeline.dataset.pairs_table import MIRROR, SAME, read_pairs
 
-# (distance in bits, kind) by a pair of rows
+# pair of rows -> (distance in bits, kind)
 Similarities = Mapping[tuple[int, int], tuple[int, str]]
 
 
 def read_similarities(dataset: str, row_of: Mapping[str, int]) -> Similarities:
-    """Return the pairs of pairs.parquet by rows, without those of samples that are gone."""
+    """Return the pairs in pairs.parquet by their rows, without pairs of samples that are gone."""
     table = read_pairs(dataset)
     columns = (table[name].to_pylist() for name in (A, B, DISTANCE, KIND))
     return {
@@ -33,9 +33,9 @@ def described(distance: int, kind: str, number: int) -> str:
 
 
 def compared(rows: Sequence[int], similarities: Similarities) -> tuple[list[list[str]], int]:
-    """Return a note for each image of a cluster, and the largest distance in them.
+    """Return a note for each image of a cluster, and the largest distance in the notes.
 
-    Each image is compared with the most similar one before it, so the first has no note.
+    Each image is compared with the most similar image before it, so the first has no note.
     """
     notes: list[list[str]] = [[]]
     farthest = 0
@@ -55,7 +55,7 @@ def compared(rows: Sequence[int], similarities: Similarities) -> tuple[list[list
 
 
 def groups_of(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Return the groups of rows that pairs join, directly or through others."""
+    """Return the groups of rows that are connected by pairs, directly or through other rows."""
     group: dict[int, list[int]] = {}
     for a, b in pairs:
         one, other = group.setdefault(a, [a]), group.setdefault(b, [b])

@@ -32,11 +32,11 @@ class Section:
     keeper: int | None = None  # the row that dedupe keeps
     # the label that key S sets for each image; without it the page suggests the prediction
     suggested: list[str] | None = None
-    files: list[dict[str, Any]] = field(default_factory=list)  # rejected files: no samples
+    files: list[dict[str, Any]] = field(default_factory=list)  # rejected files; not samples
 
 
 class ReviewData(Protocol):
-    """What a tab may read, beside the tables that `pipeline.dataset` reads by the name."""
+    """What a tab may read, besides the tables that `pipeline.dataset` reads by dataset name."""
 
     name: str
 

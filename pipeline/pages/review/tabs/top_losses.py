@@ -1,4 +1,4 @@
-"""Top losses: the validation and test sets, by the loss of the prediction."""
+"""Top losses: images of the validation and test sets, by the loss of their prediction."""
 
 from __future__ import annotations
 
