@@ -54,7 +54,7 @@ _SCHEMA = pa.schema(
 def ingest_on(
     cluster: Cluster, dataset: str, files: Sequence[Path], max_side: int, max_pixels: int
 ) -> Iterator[IngestedImage | Rejected]:
-    """Yield what `ingest_image` returns for each file, in order; workers must see the files."""
+    """Yield what `ingest_image` returns for each file, in order; workers need access to them."""
     with cluster.scratch(dataset, "images") as url:
         paths = [path.absolute() for path in files]
         jobs = (

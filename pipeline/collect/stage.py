@@ -44,7 +44,7 @@ from pipeline.dataset.samples import writing_samples
 from pipeline.scale.dask import workers
 
 DATASET = "dances"
-# Columns that come from the ledger line by which a file was stored; Attempt has fields of the
+# Columns copied from the ledger line of the attempt that stored a file; Attempt has fields of the
 # same names.
 PROVENANCE = (
     SOURCE_URL,
@@ -73,7 +73,7 @@ class CrawledClass:
 def crawled_class(
     key: str, name: str, attempts: Sequence[Attempt], licences: Sequence[str]
 ) -> CrawledClass:
-    """Sort the attempts of a ledger; `licences` are those of crawl.licences.
+    """Sort a ledger's attempts into stored and refused ones; `licences` is crawl.licences.
 
     A URL counts as refused if the latest attempt was refused.
     """
@@ -86,7 +86,7 @@ def crawled_class(
 class Collection(Tally):
     """Counts of all files, and of what the crawl refused, for the report and rejected.csv."""
 
-    accepted_licences: Sequence[str] = ()  # empty: any licence, and an unknown one
+    accepted_licences: Sequence[str] = ()  # empty: any licence, even an unknown one
     refused: Counter[str] = field(default_factory=Counter)
     engines: Counter[str] = field(default_factory=Counter)
     _first: dict[str, Path] = field(default_factory=dict)  # by sample id
@@ -108,7 +108,7 @@ class Collection(Tally):
             # an edited file that keeps its name keeps its provenance
             notes = [EDITED]
         row = {name: getattr(attempt, name, None) for name in PROVENANCE}
-        # crawl.licences may be newer than the file
+        # crawl.licences may have changed since the crawl
         if not is_licensed(row[LICENCE], self.accepted_licences):
             self._reject(crawled, path, Rejected("licence", row[LICENCE] or "unknown"))
             return None
@@ -126,7 +126,7 @@ class Collection(Tally):
         rows = (RejectedRow(*row) for row in self.rejected_rows)
         rejected = {row.source for row in rows if row.label == crawled.key}
         for attempt in crawled.refused:
-            if attempt.source_url in rejected:  # its file is here, and rejected as well
+            if attempt.source_url in rejected:  # its file is here and already has a row
                 continue
             reason = attempt.reason or "unknown"
             self.refused[reason] += 1

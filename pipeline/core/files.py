@@ -1,4 +1,4 @@
-"""Write files atomically: a reader sees the old file or the new one, never a part of it."""
+"""Write files atomically: a reader sees the old file or the new one, never a partial one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically and with its own line ends."""
+    """Write `text` as UTF-8, atomically and with its line ends unchanged."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 

@@ -413,7 +413,7 @@ def read_params(path: Path = PARAMS) -> tuple[str, Params]:
 def validate(values: Mapping[str, Any], name: str = str(PARAMS)) -> Params:
     """Return a mapping as Params; `name` is the name of the file in the error line.
 
-    Raises PipelineError for the first wrong key or value, and counts the others.
+    Raises a PipelineError that describes the first wrong key or value and counts the others.
     """
     try:
         return Params.model_validate(values)
@@ -493,7 +493,7 @@ def _key_of(location: tuple[int | str, ...], values: Any, *, is_missing: bool) -
 
 
 def _fields_at(location: tuple[int | str, ...], model: str) -> list[str]:
-    """Return the keys that are allowed at a location below the model of this name."""
+    """Return the keys that are allowed at a location within the model named `model`."""
     at: Any = next(kind for kind in Model.__subclasses__() if kind.__name__ == model)
     for part in location:
         if isinstance(at, type) and issubclass(at, BaseModel):

@@ -1,4 +1,4 @@
-"""Insert entries into the text of params.yaml; every other byte of it stays as it is."""
+"""Insert entries into the text of params.yaml, and leave every other byte as it is."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def scalar(text: str) -> str:
 def last_line(node: yaml.Node) -> int:
     """Return the number of the last line of `node`, counted from 0.
 
-    The end mark of a block lies behind the comments that follow it. So this takes the end mark of
-    the last value in the block.
+    A block's end mark comes after any comments that follow the block, so the end mark of the
+    block's last value is used instead.
     """
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]

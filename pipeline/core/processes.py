@@ -24,7 +24,7 @@ AHEAD = 4  # items per worker that may be submitted before the oldest result is 
 
 
 def map_threads(function: Callable[[In], Out], items: Iterable[In], threads: int) -> Iterator[Out]:
-    """Yield results in the order of the items; for work that waits or releases the GIL.
+    """Yield results in the order of the items; meant for work that waits or releases the GIL.
 
     Raises what `function` raises.
     """
@@ -35,7 +35,7 @@ def map_threads(function: Callable[[In], Out], items: Iterable[In], threads: int
 def map_processes(
     function: Callable[[In], Out], items: Iterable[In], processes: int
 ) -> Iterator[Out]:
-    """Yield results in the order of the items; for work that holds the GIL.
+    """Yield results in the order of the items; meant for work that holds the GIL.
 
     Worker processes end if this process ends, even if it is killed. Raises what `function` raises,
     and PipelineError if a worker dies.
@@ -76,7 +76,7 @@ def _watch_parent() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent ends; a killed parent cannot do that."""
+    """End this process when its parent ends, because a killed parent cannot end its children."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

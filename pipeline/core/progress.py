@@ -14,8 +14,8 @@ LINE_EVERY_S = 10.0  # keeps logs short
 class Progress:
     """Counts finished items and shows the rate and the time left.
 
-    `with Progress("hash", total=500) as progress: progress.advance()`. `unit` names the items. The
-    note, such as a count of failures or the loss, follows the count.
+    `with Progress("hash", total=500) as progress: progress.advance()`. `unit` names the items. A
+    note, such as the number of failures or the loss, is shown after the count.
     """
 
     def __init__(self, what: str, total: int | None = None, unit: str = "img") -> None:
@@ -30,7 +30,7 @@ class Progress:
         )
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
-        """Add `count` finished items, set the note unless it is None, and show both if due."""
+        """Add `count` finished items, set the note unless it is None, and show both when due."""
         self.done += count
         if note is not None:
             self.note = note

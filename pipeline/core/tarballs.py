@@ -1,8 +1,8 @@
 """Read untrusted .tar.gz archives as a stream, without unpacking them to the disk.
 
 `tarfile` parses the headers. This module adds the checks that it lacks: limits on the sizes of
-members, headers and the archive; no seeking backwards; and an error for damage that `tarfile`
-takes for the end of the archive.
+members, headers and the archive; no seeking backwards; and an error where `tarfile`
+mistakes damage for the end of the archive.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def members(
 ) -> Iterator[Member]:
     """Yield the files of a .tar.gz in the archive's order, without its folders.
 
-    A member has `rejected` "hostile-member" if it is a link, a device or a sparse file, or if its
-    name is absolute, contains `..` or contains control characters. It has "too-large" if it is
+    `rejected` is "hostile-member" if a member is a link, a device or a sparse file, or if its name
+    is absolute, contains `..` or contains control characters. It is "too-large" if the member is
     larger than `max_member_bytes`.
 
     Raises PipelineError if the archive is not gzip, is damaged or truncated, or exceeds a limit.
@@ -131,14 +131,14 @@ def check_gzip(path: Path, max_total_bytes: int = MAX_TOTAL_BYTES) -> None:
 
 
 class _UnsoundError(Exception):
-    """The archive as a whole is damaged or unsafe. Not a TarError, which tarfile would catch."""
+    """The archive as a whole is damaged or unsafe. Not a TarError: tarfile would catch that."""
 
 
 _DAMAGE = (_UnsoundError, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class _StrictInfo(tarfile.TarInfo):
-    """Raises an error for a damaged header, which tarfile takes for the end of the archive."""
+    """Raise an error for a damaged header, which tarfile mistakes for the archive's end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -169,7 +169,7 @@ class _Stream:
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes, or fewer at the end."""
-        if size < 0:  # read() would take this for all bytes
+        if size < 0:  # for read(), this would mean all bytes
             raise _UnsoundError("a member of negative size")
         data = self._file.read(size)
         self._position += len(data)

@@ -18,7 +18,7 @@ PARQUET = (".parquet", ".pq")
 
 
 class Table:
-    """A file with a header line of column names, `columns`, or a Parquet file.
+    """A CSV or TSV with a header line, or a Parquet file; `columns` has the column names.
 
     Text is UTF-8, with or without a byte order mark. Empty lines are skipped. Raises PipelineError
     if the file is missing, has another extension or cannot be read.
@@ -35,7 +35,7 @@ class Table:
             self.columns = pq.read_schema(path).names if is_parquet else next(self._lines(), [])
 
     def rows(self, columns: list[str]) -> Iterator[list[str] | None]:
-        """Yield each row as the values of `columns`, in that order and without outer spaces.
+        """Yield each row as the values of `columns`, in that order, without spaces around them.
 
         A missing value is "". A line of a CSV or TSV with too many or too few values is None. Each
         column must be one of `self.columns`. Raises PipelineError if the file is damaged, or if a

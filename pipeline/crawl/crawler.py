@@ -3,7 +3,7 @@
     feeder --streams--> parser --images in order of rank--> downloader --> ledger
 
 The set of stored images depends on what the engines answer and not on how fast each image arrives:
-downloads begin in order of rank, and no more run at once than images are still wanted.
+downloads begin in order of rank, and never more run at once than images are still wanted.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from pipeline.http.client import GuardedSession, HttpRejected, Limits, NoPoliten
 from pipeline.images.normalise import verify
 
 ACCEPT = {"Accept": "image/*", "Accept-Encoding": "identity"}  # images are compressed already
-SPOOL_BYTES = 1_000_000  # an image under way is in memory up to this size, then on the disk
-# To verify an image takes a processor and the whole image in memory. So few threads do it, and the
-# download threads go on meanwhile.
+SPOOL_BYTES = 1_000_000  # an unfinished image stays in memory up to this size, then on disk
+# Verifying an image occupies a processor and keeps the whole image in memory. So only a few threads
+# do it, while the download threads go on.
 STORERS = min(4, os.cpu_count() or 1)
-JOIN_S = 5  # seconds to wait for threads; a thread that resolves a name cannot be interrupted
+JOIN_S = 5  # seconds to wait for threads; a thread that is resolving a name cannot be interrupted
 
 
 class LedgerDownloader(ImageDownloader):
@@ -53,7 +53,7 @@ class LedgerDownloader(ImageDownloader):
         self._turn = threading.Lock()
 
     def worker_exec(self, **_: Any) -> None:
-        """Download images until there is nothing more to begin."""
+        """Download images until no further one may begin."""
         while (found := self._next()) is not None:
             self.download(found)
 
@@ -64,7 +64,7 @@ class LedgerDownloader(ImageDownloader):
             return found if found is not None and self.crawl.quota.begin() else None
 
     def download(self, task: RankedResult, *_: Any, **__: Any) -> None:
-        """Download an image that has begun; another thread verifies and stores it."""
+        """Download an image that may begin; another thread verifies and stores it."""
         attempt = self.crawl.attempt(task)
         file = SpooledTemporaryFile(SPOOL_BYTES, dir=self.storage.incoming)  # noqa: SIM115  (_end does)
         try:
@@ -154,8 +154,8 @@ def _record_refusal(attempt: Attempt, refusal: Rejected) -> None:
 class Crawl(Crawler):
     """The crawl of one class: `run` returns when the quota is full or no results are left.
 
-    Then `errors` has the streams that ended with an error, and `found` counts the results. An
-    interrupted run closes `session` for good.
+    After that, `errors` has the streams that ended with an error, and `found` counts the results.
+    An interrupted run closes `session` for good.
     """
 
     def __init__(
@@ -196,15 +196,18 @@ class Crawl(Crawler):
         self.logger = logging.getLogger(__name__)
 
     def set_session(self, headers: Any = None) -> None:
-        """Use the guarded session, which the feeder, parser and downloader get."""
+        """Use the guarded session for the feeder, the parser and the downloader."""
         self.session = self.guarded
 
     def set_storage(self, storage: Any) -> None:
-        """Store with the ledger."""
+        """Use the ledger as the storage."""
         self.storage = self.ledger
 
     def run(self, streams: Sequence[Stream]) -> None:
-        """Crawl. Raises what stopped a thread (a full disk) and passes on an interrupt."""
+        """Crawl the streams.
+
+        Raises the error that stopped a thread, such as a full disk, and passes on an interrupt.
+        """
         self.streams = streams
         pools = (self.feeder, self.parser, self.downloader)
         workers = itertools.chain.from_iterable

@@ -1,4 +1,4 @@
-"""A quota of images: exactly as many as are wanted, and the same ones with any timing."""
+"""A quota of images: exactly as many as are wanted, and the same ones whatever the timing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import threading
 
 
 class Quota:
-    """Lets downloads begin one after the other, and never more than are still wanted.
+    """Let downloads begin one after the other, and never more at once than are still wanted.
 
-    Downloads that begin in order of rank bring the first `wanted` images that can be stored. The
-    set is the same with one thread and with many. Each method is safe from any thread.
+    If downloads begin in order of rank, the first `wanted` images that can be stored are stored,
+    whether one thread runs or many. Any thread may call any method.
     """
 
     def __init__(self, wanted: int, stored: int) -> None:
         self.wanted, self.stored = wanted, stored
-        self._listed = self._under_way = 0  # listed: not ended, so those under way count, too
+        self._listed = self._under_way = 0  # listed: not ended, including those under way
         self._is_stopped = False
         self._changed = threading.Condition()
 
@@ -43,7 +43,7 @@ class Quota:
             return not self._is_over
 
     def end(self, *, is_new: bool) -> None:
-        """Count an image that began as ended; `is_new` if it is one more stored image."""
+        """Count an image as ended; `is_new` tells whether it is one more stored image."""
         with self._changed:
             self._listed -= 1
             self._under_way -= 1
@@ -51,7 +51,7 @@ class Quota:
             self._changed.notify_all()
 
     def wait_until_short(self) -> bool:
-        """Wait until the listed images cannot fill the quota; return False if it is over."""
+        """Wait until the listed images cannot fill the quota; return False if full or stopped."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_over or self.stored + self._listed < self.wanted

@@ -12,18 +12,18 @@ from pipeline.dataset.ledger import Attempt, is_licensed
 
 @dataclass(frozen=True)
 class Rules:
-    """What an image must be so that the crawl stores it."""
+    """The conditions under which the crawl stores an image."""
 
     min_side: int = 1  # pixels
     max_pixels: int = 50_000_000
     max_bytes: int = 20_000_000
-    licences: frozenset[str] = frozenset()  # empty: any licence, and an unknown one
+    licences: frozenset[str] = frozenset()  # empty: any licence, even an unknown one
     robots: bool = True  # whether requests honour robots.txt
     opt_out: bool = True  # whether requests honour opt-out headers
 
     @classmethod
     def from_params(cls, params: Crawl) -> Self:
-        """Return the rules of the section crawl of params.yaml."""
+        """Return the rules from the section crawl of params.yaml."""
         return cls(
             min_side=params.min_side,
             max_pixels=params.max_pixels,
@@ -34,9 +34,9 @@ class Rules:
         )
 
     def still_refuse(self, attempt: Attempt, result: Result) -> bool:
-        """Return whether these rules refuse again what an earlier attempt refused.
+        """Return whether these rules, too, refuse what an earlier attempt refused.
 
-        `result` is the same URL as an engine describes it now.
+        `result` is what an engine now says about the same URL.
         """
         if attempt.reason == "too-small" and attempt.width and attempt.height:
             return min(attempt.width, attempt.height) < self.min_side

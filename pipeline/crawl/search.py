@@ -13,7 +13,7 @@ from requests import Session
 from pipeline.crawl.engines.engine import Engine, EngineError, Page, Result
 from pipeline.crawl.quota import Quota
 
-MAX_PAGES = 1_000  # of one query: an engine may repeat itself for ever
+MAX_PAGES = 1_000  # for one query, since an engine may repeat itself for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Stream:
 
 
 class SearchingCrawl(Protocol):
-    """What the parser needs from the crawl that it searches for."""
+    """The part of the crawl that the parser uses."""
 
     quota: Quota
 
@@ -56,13 +56,13 @@ class SearchingCrawl(Protocol):
 
 
 class StreamFeeder(Feeder):
-    """Feeds the streams, then None; the parser asks for their pages as it needs them."""
+    """Feeds the streams, then None, to the parser, which requests their pages as it needs them."""
 
     def feed(self, streams: Sequence[Stream]) -> None:
-        """Put each stream, then None.
+        """Put each stream into the queue, then None.
 
-        None marks the end. A count of the streams would not do: icrawler's queue drops repeated
-        ones.
+        None marks the end. A count of streams could not mark it, because icrawler's queue drops
+        repeated streams.
         """
         for stream in streams:
             self.output(stream)

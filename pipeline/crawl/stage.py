@@ -34,7 +34,7 @@ BLOCKED = 4  # the engines refuse the requests
 NO_RESULTS = 5  # the engines know no image for the queries
 TOO_FEW = 6  # there are results, but too few images that can be stored
 CHANGED = 7  # the engines answer in an unknown format
-INTERRUPTED = 130  # Ctrl-C, as a shell counts it
+INTERRUPTED = 130  # Ctrl-C; the code that shells use
 TERMINATED = 143  # SIGTERM
 
 ADVICE = {
@@ -97,7 +97,7 @@ def _entry(params: Params, dance: str) -> Dance:
 
 
 def _refuse_lost_folder(dance: str) -> None:
-    """Raise PipelineError if dvc.lock records images of a class and its folder has none.
+    """Raise PipelineError if dvc.lock records images of a class but the class's folder has none.
 
     Otherwise the crawl would start again from nothing.
     """
@@ -201,7 +201,7 @@ def check_outcome(dance: str, crawl: Crawl, params: CrawlParams) -> None:
 
 @contextmanager
 def _orderly_end() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an error line with an exit code of its own."""
+    """Turn SIGINT and SIGTERM each into an error line with its own exit code."""
 
     def terminate(*_: object) -> None:
         raise _TerminatedError

@@ -22,7 +22,7 @@ SCHEMA = pa.schema([(CONTENT_ID, pa.string()), (ARRIVED, pa.int32())])
 def read_arrivals(dataset: str, content_ids: Sequence[str]) -> Ints:
     """Return the run that first saw each of m contents, as (m,) integers.
 
-    A content that was never split has the number of the next run.
+    A content that no run of split has seen gets the number of the next run.
 
     Raises PipelineError if the file is damaged.
     """
@@ -32,7 +32,7 @@ def read_arrivals(dataset: str, content_ids: Sequence[str]) -> Ints:
 
 
 def write_arrivals(dataset: str, content_ids: Sequence[str], arrived: Ints) -> None:
-    """Write the runs that first saw contents; contents of earlier runs stay in the table."""
+    """Record which run first saw each content; contents from earlier runs stay in the table."""
     known = dict(zip(content_ids, arrived.tolist(), strict=True)) | _read(dataset)
     rows = sorted(known.items())
     table = pa.table([[row[column] for row in rows] for column in range(2)], schema=SCHEMA)

@@ -49,10 +49,10 @@ class Contents(NamedTuple):
 
 
 def contents_of(samples: pa.Table, is_first: NDArray[np.bool_] | None = None) -> Contents:
-    """Return the distinct contents of samples, and which sample of each is preferred.
+    """Return the distinct contents of samples, with the preferred sample for each content.
 
-    `samples` has COLUMNS. Samples with a true `is_first` (n,) come first; then larger original
-    area, more original bytes, lower search rank and sample id decide.
+    `samples` has COLUMNS. Samples whose `is_first` (n,) is true come first. Ties are broken by
+    larger original area, then more original bytes, then lower search rank, then sample id.
     """
     encoded = pc.dictionary_encode(samples[CONTENT_ID].combine_chunks())
     order = np.asarray(pc.sort_indices(encoded.dictionary))

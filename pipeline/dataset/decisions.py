@@ -33,7 +33,7 @@ ACTIONS = (
     "undo",  # take back the image's last active decision
 )
 MAX_REASON = 500  # characters
-FORMULA = ("=", "+", "-", "@")  # a spreadsheet computes a cell that begins with one of these
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet evaluates a cell that begins with one of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,11 @@ class Verdict:
     """The outcome of all decisions about one image."""
 
     label: str | None = None  # the new label; None: the label that the image came with
-    action: str | None = None  # the last active action but relabel; None: dedupe decides
+    action: str | None = None  # the last active action except relabel; None: dedupe decides
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """The actions that apply; an image may be relabelled and a keeper, too."""
+        """The actions that apply; an image may be both relabelled and a keeper."""
         relabel = () if self.label is None else ("relabel",)
         return relabel if self.action is None else (*relabel, self.action)
 
@@ -90,12 +90,12 @@ class DecisionsChanged(Exception):  # noqa: N818  (not a failure: another proces
 
 
 def now() -> str:
-    """Return the current time for a decision, in milliseconds, so that two clicks differ."""
+    """Return the current time for a decision, to the millisecond, so that two clicks differ."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def current_user() -> str:
-    """Return the user's name and address from git's config, else the name of the login."""
+    """Return the user's name and address from git's config, or else the login name."""
     name, address = (_git_config(f"user.{key}") for key in ("name", "email"))
     if not name and not address:
         name = getpass.getuser()
@@ -111,7 +111,7 @@ def _git_config(key: str) -> str:
 
 
 def safe_line(reason: str) -> str:
-    """Return a reason as one line that a spreadsheet does not take for a formula.
+    """Return a reason as one line that a spreadsheet does not mistake for a formula.
 
     Raises ValueError if it is longer than MAX_REASON characters.
     """
@@ -157,11 +157,11 @@ def read_decisions(path: Path) -> list[Decision]:
 
 
 def append_decisions(path: Path, new: Sequence[Decision], seen: int | None = None) -> None:
-    """Append decisions to a file: all of them or none, and safely beside other processes.
+    """Append decisions to a file, all or none of them; other processes may append meanwhile.
 
     They are on the disk when this returns. Raises PipelineError if the file is damaged, ValueError
-    if an undo has no decision to take back, and DecisionsChanged if the file does not have `seen`
-    decisions.
+    if an undo has no decision to take back, and DecisionsChanged if the number of decisions in the
+    file is not `seen`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent) as folder:
@@ -185,7 +185,7 @@ def append_decisions(path: Path, new: Sequence[Decision], seen: int | None = Non
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
-    """Lock a folder against other writers, waiting for them; give its descriptor."""
+    """Wait for other writers, lock a folder against them, and yield its descriptor."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -198,7 +198,7 @@ _Active = dict[str, list[int]]  # by content id, the indices of the active decis
 
 
 def active_by_image(decisions: Iterable[Decision]) -> dict[str, list[int]]:
-    """Return by content id the indices of the decisions that no undo has taken back.
+    """Return, by content id, the indices of the decisions that no undo has taken back.
 
     Raises ValueError if an undo has no decision to take back.
     """

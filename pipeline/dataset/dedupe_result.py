@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
         CONTENT_ID: pa.string(),
         LABEL: pa.string(),
         PHASH: pa.uint64(),  # null if the method is exact
-        CLUSTER: pa.int64(),  # samples of one cluster must not be in two parts
+        CLUSTER: pa.int64(),  # samples of one cluster must not be in different parts
         KEEPER_ID: pa.string(),  # the sample's own id if it is kept
         STATUS: pa.string(),
         REASON: pa.string(),
@@ -67,7 +67,7 @@ class DedupeResult:
     arrived: Ints  # (n,) run of split that first saw each sample
 
     def where(self, is_kept: NDArray[np.bool_]) -> DedupeResult:
-        """Return the result for samples with a true `is_kept` (n,), as if no others existed."""
+        """Return the result for samples whose `is_kept` (n,) is true, as if no others existed."""
         samples = self.samples.filter(pa.array(is_kept))
         contents = contents_of(samples)
         number = np.full(len(self.contents.ids), -1)  # new index of each content that is kept

@@ -41,7 +41,7 @@ class IngestedImage:
     def columns(self, sample_id: str, notes: Iterable[str] = ()) -> dict[str, Any]:
         """Return the columns of samples.parquet that describe the image, by name.
 
-        `notes` are added to those of the normalisation.
+        `notes` are added to those from the normalisation.
         """
         image = self.normalised
         extension = EXTENSIONS[image.format]
@@ -114,7 +114,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def files_and_links(folder: Path) -> list[Path]:
-    """Return the files below a folder, and broken links; sorted by path, without hidden ones.
+    """Return the files and broken links below a folder, sorted by path, without hidden ones.
 
     Links to folders are not followed: DVC does not follow them and would miss changes there.
     """

@@ -30,7 +30,7 @@ class ClassNames(dict[str, ClassName]):
         return ClassName(label, label)
 
     def of(self, labels: Iterable[str]) -> tuple[ClassName, ...]:
-        """Return the names of labels, in their order."""
+        """Return the name of each label, in the order of `labels`."""
         return tuple(self[label] for label in labels)
 
 

@@ -4,7 +4,7 @@
     data/dances/crawl/<dance>/images/<sha256><.jpg|.png|...>
 
 A line is written before its image is renamed into place. So after a crash the ledger may name an
-image that is not there, which the next run downloads again. No image is without a line.
+image that is not there, which the next run downloads again. Every image has a line.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ class Attempt:
 
 
 def is_licensed(licence: str | None, demanded: Collection[str]) -> bool:
-    """Return whether an image has a demanded licence; without demands, any image has."""
+    """Return whether `licence` is among those demanded; if none is demanded, always true."""
     return not demanded or licence in demanded
 
 
 def provenance(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> dict[str, Attempt]:
     """Return the attempt that is recorded as the source of each image, by sha256.
 
-    Several URLs may give the same bytes. An attempt is preferred if it has a demanded licence; then
-    if it has any licence; then by the earlier day, so that a later crawl changes no source; then by
-    the better rank. The order in which responses arrived has no effect.
+    Several URLs may give the same bytes. The preferred attempt is one with a demanded licence; then
+    one with any licence; then the one from the earliest day, so that a later crawl changes no
+    source; then the one with the best rank. The order in which responses arrived has no effect.
     """
     best: dict[str, Attempt] = {}
     for attempt in attempts:
@@ -106,8 +106,8 @@ def latest_attempts(
 ) -> dict[str, Attempt]:
     """Return, for each URL, the latest attempt that settles it.
 
-    A retry settles nothing. A refusal for the licence settles nothing either, if an earlier attempt
-    stored the image and the image's licence is allowed now.
+    A retry settles nothing. Nor does a refusal because of the licence, if an earlier attempt stored
+    the image and the image's licence is allowed now.
     """
     latest: dict[str, Attempt] = {}
     for attempt in attempts:
@@ -130,10 +130,10 @@ _KEYS = ("time", *(field.name for field in fields(Attempt) if field.name != "tim
 class Ledger:
     """The ledger and the images of one dance, locked by one process at a time.
 
-    `stored` has the attempt of each image on the disk by sha256, if the image has one of the
-    demanded `licences`. `latest` has the latest attempt at each URL. Entering the context locks the
-    folder, removes a truncated last line and the leftovers of a killed run. It raises PipelineError
-    if another process crawls into the folder.
+    `stored` maps the sha256 of each image on the disk to its attempt, if the image has one of the
+    demanded `licences`. `latest` maps each URL to its latest attempt. Entering the context locks
+    the folder, and removes a truncated last line and the leftovers of a killed run. It raises
+    PipelineError if another process is crawling into the folder.
     """
 
     def __init__(self, folder: Path, licences: Collection[str] = ()) -> None:
@@ -211,7 +211,7 @@ class Ledger:
     def _append(self, attempt: Attempt) -> None:
         """Append a line; if the disk is full, restore the ledger and raise OSError."""
         text = json.dumps(attempt.as_dict(), ensure_ascii=False) + "\n"
-        line = left = text.encode("utf-8", "replace")  # an unpaired surrogate has no encoding
+        line = left = text.encode("utf-8", "replace")  # an unpaired surrogate cannot be encoded
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -238,8 +238,7 @@ class Ledger:
     def is_settled(self, url: str, still_refused: Callable[[Attempt], bool]) -> bool:
         """Return whether a URL needs no request: its image is stored, or it was refused for good.
 
-        `still_refused` returns whether the current rules refuse an attempt that earlier rules
-        refused.
+        `still_refused` tells whether the current rules would refuse a formerly refused attempt.
         """
         attempt = self.latest.get(url)
         if attempt is None:
@@ -249,9 +248,10 @@ class Ledger:
         return attempt.sha256 in self.stored
 
     def report(self, asked: int) -> dict[str, Any]:
-        """Return the metrics: images asked for, stored and duplicate, refusals by reason, licences.
+        """Return the metrics: images asked for, stored and duplicate; refusals by reason; licences.
 
-        A URL counts once, by its latest attempt. So another run without news changes nothing.
+        A URL counts once, by its latest attempt. So another run that finds nothing new changes
+        nothing.
         """
         latest = self.latest.values()
         here = sum(one.outcome != "refused" and one.sha256 in self.stored for one in latest)
@@ -270,8 +270,8 @@ class Ledger:
 def read_ledger(path: Path) -> list[Attempt]:
     """Return the attempts in a ledger; an empty list if there is no file.
 
-    A truncated last line is skipped. Raises PipelineError with the number of a line that is not an
-    attempt.
+    A truncated last line is skipped. Raises PipelineError if a line is not an attempt;
+    the error names its number.
     """
     attempts = []
     lines = path.read_bytes().split(b"\n") if path.exists() else [b""]

@@ -20,7 +20,7 @@ from pipeline.dataset.contents import Contents, Ints
 from pipeline.dataset.paths import pairs_path
 from pipeline.dataset.tables import damaged, read_parquet, write_parquet
 
-SAME = "same"  # kind of a pair with the same bytes; the other kinds are the fields of Edges
+SAME = "same"  # the kind for pairs with the same bytes; the other kinds are the fields of Edges
 NEAR, MIRROR, CROP = "near", "mirror", "crop"
 SCHEMA = pa.schema(
     [(A, pa.string()), (B, pa.string()), (DISTANCE, pa.int32()), (KIND, pa.string())]
@@ -56,8 +56,8 @@ class EdgeKind(NamedTuple):
     is_grouped: bool  # both images of a pair stay in one part of the split
     is_searched: Callable[[Dedupe], bool]  # whether these params look for such pairs
     leak: str  # its name in the metrics of dedupe and of leaks
-    plural: str  # such pairs, in a list of what was not searched
-    counterpart: str  # what the training set has of a held-out image
+    plural: str  # what a list of searches that were not made calls such pairs
+    counterpart: str  # what the training image of a pair is to the held-out one
     question: str  # the heading under which people review the pairs
     caption: str  # what became of the pairs, on sheets and in the report
 
@@ -83,7 +83,7 @@ KINDS: dict[str, EdgeKind] = {
         caption="mirror images, both kept in one part",
     ),
     CROP: EdgeKind(
-        is_grouped=False,  # most of these pairs are chance
+        is_grouped=False,  # most of these pairs arise by chance
         is_searched=lambda params: params.crop,
         leak="crop",
         plural="crops",
@@ -95,7 +95,7 @@ KINDS: dict[str, EdgeKind] = {
 
 
 def each_once(one: Ints, other: Ints, distance: NDArray[np.int32]) -> Pairs:
-    """Return pairs sorted and without repeats; of a repeated pair, the smallest distance stays."""
+    """Return pairs sorted and without repeats; a repeated pair keeps its smallest distance."""
     a, b = np.minimum(one, other), np.maximum(one, other)
     order = np.lexsort((distance, b, a))
     a, b, distance = a[order], b[order], distance[order]
@@ -119,8 +119,8 @@ def clusters_of(m: int, edges: Edges, within: int) -> Ints:
     """Return the cluster of each of m contents, as (m,) numbers.
 
     Mirror images and near-duplicates within a distance of `within` bits are in one cluster.
-    Clusters serve to keep such images in one part, not to remove images: the ends of a long chain
-    may differ.
+    Clusters serve to keep such images in one part, not to remove images: the two ends of a long
+    chain of pairs may look different.
     """
     joining = [
         pairs.where(pairs.distance <= within) if name == NEAR else pairs
@@ -134,8 +134,8 @@ def clusters_of(m: int, edges: Edges, within: int) -> Ints:
 def pairs_table(samples: pa.Table, contents: Contents, edges: Edges) -> pa.Table:
     """Return pairs.parquet as a table: copies of one content first, then the pairs of `edges`.
 
-    A pair of copies has the preferred sample of the content as `a`. A pair of contents has the
-    preferred sample of each.
+    In a pair of copies, `a` is the content's preferred sample. In a pair of contents, each content
+    is represented by its preferred sample.
     """
     copies = np.flatnonzero(contents.best[contents.of] != np.arange(contents.of.size))
     copies = copies[np.argsort(contents.preference[copies])]
@@ -172,7 +172,7 @@ def read_pairs(dataset: str) -> pa.Table:
 
 
 def read_edges(dataset: str, samples: pa.Table, contents: Contents) -> Edges:
-    """Return the pairs of pairs.parquet as pairs of contents.
+    """Return the pairs in pairs.parquet as pairs of contents.
 
     Raises PipelineError if the file is missing, damaged or names a sample that does not exist.
     """

@@ -13,7 +13,7 @@ DATA = Path("data")
 LOCK = Path("dvc.lock")
 DECISIONS = "decisions.csv"
 LEDGER = "ledger.jsonl"
-CRAWL_REPORT = "crawl-"  # the report of the crawl of one class is crawl-<class>.json
+CRAWL_REPORT = "crawl-"  # the crawl report for one class is crawl-<class>.json
 
 
 def dataset_folder(dataset: str) -> Path:
@@ -67,22 +67,22 @@ def missing_file(path: Path, stage: str | None = None) -> PipelineError:
 
 
 def crawl_folder(dataset: str) -> Path:
-    """Return the folder that has a folder for each crawled class."""
+    """Return the folder that contains a subfolder for each crawled class."""
     return DATA / dataset / "crawl"
 
 
 def ledger_path(dataset: str, key: str) -> Path:
-    """Return the path of the ledger of one crawled class."""
+    """Return the path of the ledger for one crawled class."""
     return crawl_folder(dataset) / key / LEDGER
 
 
 def crawl_images_folder(dataset: str, key: str) -> Path:
-    """Return the folder of the images of one crawled class."""
+    """Return the folder with the images of one crawled class."""
     return crawl_folder(dataset) / key / "images"
 
 
 def archives_folder(dataset: str) -> Path:
-    """Return the folder of downloaded and verified archives."""
+    """Return the folder for downloaded and verified archives."""
     return DATA / dataset / "archives"
 
 
@@ -97,17 +97,17 @@ def known_archives_path(dataset: str) -> Path:
 
 
 def incoming_folder(dataset: str) -> Path:
-    """Return the folder of archives that are still incomplete."""
+    """Return the folder for archives that are still incomplete."""
     return DATA / dataset / "incoming"
 
 
 def downloads_folder(dataset: str) -> Path:
-    """Return the folder of files that were downloaded from the URLs of a table."""
+    """Return the folder for files downloaded from the URLs in a table."""
     return DATA / dataset / "downloads"
 
 
 def cache_folder(dataset: str) -> Path:
-    """Return the folder of cached results, which can be computed again."""
+    """Return the folder for cached results, which can be computed again."""
     return DATA / dataset / "cache"
 
 
@@ -142,7 +142,7 @@ def arrivals_path(dataset: str) -> Path:
 
 
 def split_path(dataset: str) -> Path:
-    """Return the path of the table that has the part of each sample."""
+    """Return the path of the table that assigns each sample to a part."""
     return DATA / dataset / "split.csv"
 
 
@@ -187,7 +187,7 @@ def report_path(dataset: str, stage: str) -> Path:
 
 
 def crawl_report_path(dataset: str, key: str) -> Path:
-    """Return the path of the metrics of the crawl of one class, a JSON file."""
+    """Return the path of the JSON file with the crawl metrics for one class."""
     return report_path(dataset, f"{CRAWL_REPORT}{key}")
 
 

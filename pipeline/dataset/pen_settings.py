@@ -18,7 +18,7 @@ class PenSettings:
 
     dpi: float = 250  # dots per inch of the image
     pen_width: int = 2  # pixels
-    y_axis: str = "down"  # or "up": the direction of growing y in the pen files
+    y_axis: str = "down"  # or "up": the direction in which y grows in the pen files
 
     @property
     def metadata(self) -> dict[str, str]:

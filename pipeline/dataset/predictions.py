@@ -1,4 +1,4 @@
-"""predictions.parquet: the predictions of the model for the validation and test sets."""
+"""predictions.parquet: the model's predictions for the validation and test sets."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def current_keys(value: Any) -> Any:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn any failure to parse or to interpret a report into one PipelineError with its path."""
+    """Turn any failure to parse or interpret a report into a PipelineError that names the file."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:

@@ -161,7 +161,7 @@ class SampleWriter:
 def writing_samples(
     path: Path, row_group: int = ROW_GROUP, about: Mapping[str, str] | None = None
 ) -> Iterator[SampleWriter]:
-    """Yield a writer. The file appears at `path` when the block ends; not if the block raises.
+    """Yield a writer. The file appears at `path` when the block ends, unless the block raises.
 
     `about` is added to the file's metadata.
     """

@@ -1,4 +1,4 @@
-"""split.csv: the part of each sample, train, valid or test; or out, with a reason."""
+"""split.csv: the part of each sample (train, valid or test), or out, with a reason."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SplitRow(NamedTuple):
     part: str  # one of PARTS, or OUT
     group: str
     reason: str  # why the sample is out; empty if it is not
-    fold: str = ""  # a number for samples of train and valid, if params set folds
+    fold: str = ""  # a number for samples in train and valid, if the params set folds
 
 
 @dataclass(frozen=True)

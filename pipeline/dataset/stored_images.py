@@ -17,8 +17,8 @@ BATCH = 64  # images held in memory at a time
 def read_images(dataset: str, sample_ids: Sequence[str]) -> dict[str, bytes]:
     """Return the encoded images of samples by id; an id that no sample has is left out.
 
-    Reads only the row groups that contain one of them. Raises PipelineError if the file of samples
-    is missing.
+    Reads only the row groups that contain one of the samples. Raises PipelineError if the file of
+    samples is missing.
     """
     wanted = pa.array(sample_ids, pa.string())
     found: dict[str, bytes] = {}
@@ -34,7 +34,7 @@ def read_images(dataset: str, sample_ids: Sequence[str]) -> dict[str, bytes]:
 
 
 def image_batches(dataset: str, size: int) -> Iterator[list[tuple[str, bytes]]]:
-    """Yield lists of `size` pairs (sample id, encoded image) of all samples, in order.
+    """Yield all samples in order, in lists of `size` pairs (sample id, encoded image).
 
     Raises PipelineError if the file of samples is missing.
     """
@@ -45,7 +45,7 @@ def image_batches(dataset: str, size: int) -> Iterator[list[tuple[str, bytes]]]:
 
 
 def content_ids(file: pq.ParquetFile, group: int) -> list[str]:
-    """Return the content ids of one row group of an open file of samples."""
+    """Return the content ids in one row group of an open samples file."""
     ids: list[str] = file.read_row_group(group, [CONTENT_ID])[CONTENT_ID].to_pylist()
     return ids
 
@@ -55,7 +55,7 @@ def images_by_content(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield each wanted content once, as (content id, encoded image).
 
-    Reads only those of the row `groups` that contain a wanted one.
+    Among the row `groups`, reads only those that contain a wanted content.
     """
     left = set(wanted)
     for group in groups:

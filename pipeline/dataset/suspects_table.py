@@ -1,4 +1,4 @@
-"""suspects.parquet: labels that are probably wrong, by models that were trained without them."""
+"""suspects.parquet: labels that are probably wrong according to models trained without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read and write the tables below data/<dataset>/, with one wording for each error."""
+"""Read and write the tables below data/<dataset>/, with the same wording for the same error."""
 
 from __future__ import annotations
 

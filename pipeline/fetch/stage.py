@@ -1,7 +1,8 @@
 """Stage: archives of handwriting, downloaded once and verified on every run.
 
-The sha256 of each archive is recorded twice, since params.yaml need not give it: beside the
-archives, where DVC keeps it, and in the report, where git does. A fresh clone has the report only.
+params.yaml need not give the sha256 of an archive, so each sha256 is recorded in two places: beside
+the archives, where DVC keeps it, and in the report, where git keeps it. A fresh clone has only the
+report.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Known:
 
 
 def read_known(path: Path) -> dict[str, Known]:
-    """Return what is recorded of archives, by name; empty if there is no file.
+    """Return what is recorded about archives, by name; empty if there is no file.
 
     Raises PipelineError if the file is damaged.
     """
@@ -56,7 +57,7 @@ def read_known(path: Path) -> dict[str, Known]:
 def expected_sha256(name: str, archive: Archive, records: Sequence[Known]) -> str | None:
     """Return the sha256 that an archive must have, from params.yaml or else from `records`.
 
-    None if neither has one. Raises PipelineError if the records differ.
+    The result is None if neither has one. Raises PipelineError if the records differ.
     """
     if archive.sha256:
         return archive.sha256
@@ -72,10 +73,10 @@ def expected_sha256(name: str, archive: Archive, records: Sequence[Known]) -> st
 def fetch_archive(
     path: Path, archive: Archive, expected: str | None, incoming: Path, params: Fetch
 ) -> Known:
-    """Make sure that `path` is the archive with the `expected` sha256; return what it is.
+    """Make sure that `path` is the archive with the `expected` sha256; return its record.
 
-    An archive that is there and verified costs no request. An incomplete or wrong one goes to the
-    folder `incoming`. Raises PipelineError if no URL gives the archive.
+    If the archive is there and verified, no request is made. An incomplete or wrong archive goes to
+    the folder `incoming`. Raises PipelineError if no URL gives the archive.
     """
     name = path.name.removesuffix(".tar.gz")
     if path.exists():

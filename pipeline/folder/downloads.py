@@ -14,13 +14,13 @@ from pipeline.core.progress import Progress
 from pipeline.http.polite_session import PoliteSession
 from pipeline.images.normalise import verify
 
-INDEX = "index.txt"  # the name of a file and its URL on each line
+INDEX = "index.txt"  # each line has the name of a file and its URL
 
 
 class Downloads:
     """Images by URL. A file's name is the sha256 of its URL.
 
-    Requests have the limits and the politeness of the crawl (`params`, the section crawl).
+    Requests follow the limits and the politeness rules in `params`, the section crawl.
     """
 
     def __init__(self, folder: Path, params: Crawl) -> None:
@@ -34,9 +34,9 @@ class Downloads:
         return self.folder / hashlib.sha256(url.encode()).hexdigest()
 
     def fetch(self, urls: Collection[str]) -> dict[str, Rejected]:
-        """Download the URLs that have no file yet; return why each failed one failed.
+        """Download the URLs that have no file yet; return the reason for each failure, by URL.
 
-        A file that is no image is not kept, so that another run requests it again.
+        A file that is not an image is not kept, so that another run requests it again.
         """
         missing = sorted(url for url in set(urls) if not self.path(url).exists())
         refused = self._fetch(missing) if missing else {}

@@ -1,6 +1,6 @@
 """List the images of a folder or a table, with their labels, before any file is opened.
 
-A folder has a folder for each class. A table (CSV, TSV or Parquet) has a row for each image.
+A folder has a subfolder for each class. A table (CSV, TSV or Parquet) has a row for each image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.core.text_table import Table
 from pipeline.dataset.columns import IMAGE, LABEL, OFFICIAL_PART, SOURCE_URL
 from pipeline.dataset.ingest import files_and_links, utf8_name
 
-# Columns in which a table may name its images; columns.image in params.yaml names another one.
+# Columns in which a table may name its images; columns.image in params.yaml can name another.
 IMAGE_COLUMNS = ("path", "file_name", "filename", "url", "image")
 COLUMNS = get_args(TableColumn)  # what a table can say about an image
 # A publisher's validation set becomes part of the training set: kalai draws its own, by group.
@@ -31,7 +31,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A listed image; `refused` says why it cannot become a sample, if it cannot."""
+    """A listed image; if it cannot become a sample, `refused` says why."""
 
     sample_id: str
     label: str
@@ -67,7 +67,7 @@ def scan(params: Folder) -> list[Entry]:
 def scan_folder(root: Path, layout: str = "class") -> list[Entry]:
     """List the files of `root`: `<class>/...` or, with `part/class`, `<part>/<class>/...`.
 
-    Raises PipelineError if all classes have names of parts.
+    Raises PipelineError if every class has the name of a part.
     """
     entries = [_entry_of_file(root, path, layout) for path in files_and_links(root)]
     labels = {entry.label for entry in entries if not entry.refused}
@@ -113,9 +113,9 @@ def _part(name: str) -> str:
 def scan_table(root: Path, table: str, columns: Mapping[TableColumn, str]) -> list[Entry]:
     """List the rows of a CSV, TSV or Parquet file in `root`.
 
-    `columns` maps names of `COLUMNS` to the names in the table, if they differ. Other columns of
-    the table with a name of `COLUMNS` are read, too. Raises PipelineError if the table cannot be
-    read, or if it has no column of images or of labels.
+    `columns` maps names in `COLUMNS` to the names in the table, if they differ. Other columns of
+    the table are read, too, if their names are in `COLUMNS`. Raises PipelineError if the table
+    cannot be read, or if it has no column for images or none for labels.
     """
     source = Table(root / table)
     names = _column_names(source, columns)

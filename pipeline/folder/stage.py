@@ -23,18 +23,18 @@ from pipeline.dataset.samples import writing_samples
 from pipeline.folder.downloads import Downloads
 from pipeline.folder.scan import Entry, scan
 
-BYTES_PER_PIXEL = 8  # of the largest file that is opened: 16 bits in four channels, uncompressed
+BYTES_PER_PIXEL = 8  # in the largest file that is opened: 16 bits in four channels, uncompressed
 
 
 def read(path: Path, params: Folder) -> IngestedImage | Rejected:
-    """Return a file's image in the form of the samples, or why it is rejected."""
+    """Return a file's image in the form that samples have, or the reason to reject it."""
     try:
         if path.stat().st_size > BYTES_PER_PIXEL * params.max_pixels:
             return Rejected("too-large", f"{path.stat().st_size} bytes")
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return Rejected("missing", "no such file")
-    except (OSError, ValueError) as error:  # no permission, a name that no file can have
+    except (OSError, ValueError) as error:  # no permission, or an impossible file name
         return Rejected("unreadable", str(error))
     return ingest_image(
         data, params.max_side, min_side=params.min_side, max_pixels=params.max_pixels

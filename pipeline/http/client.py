@@ -1,8 +1,8 @@
 """HTTP requests with limits on addresses, bytes, time and retries.
 
-`GuardedSession` connects to public addresses only, see `pipeline.http.guard`. This holds for
-redirects, too, because each hop makes its own connection. `get` adds limits in bytes and seconds,
-and retries. Every failure is a `Rejected` with a reason.
+`GuardedSession` connects to public addresses only (see `pipeline.http.guard`). This holds for
+redirects, too, because each hop makes its own connection. `get` adds retries, and limits on bytes
+and seconds. Every failure is a `Rejected` with a reason.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        # The certificate authorities are read once, in 40 ms, and not for each connection.
+        # Reading the certificate authorities takes 40 ms, so it is not done for each connection.
         conn.cert_reqs = "CERT_REQUIRED"
         if url.lower().startswith("https"):
             with self._lock:
@@ -69,8 +69,8 @@ class GuardedSession(requests.Session):
 
     `allow_hosts` names "host:port" of private networks that may be reached. Proxies from the
     environment are ignored. With a `proxy`, the session cannot check the address that the proxy
-    connects to; so it refuses hosts that resolve to private addresses here. A refused request
-    raises Rejected.
+    connects to, so it refuses hosts that this machine resolves to private addresses. A refused
+    request raises Rejected.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Politeness(Protocol):
 
 
 class NoPoliteness:
-    """Apply no politeness rules: for hosts of the user's own, and for single files."""
+    """Apply no politeness rules; meant for the user's own hosts and for single files."""
 
     def turn(self, url: str) -> AbstractContextManager[None]:
         """Return at once."""
@@ -173,7 +173,7 @@ class Fetched:
 
 
 class HttpRejected(Rejected):
-    """A rejection because of a response, with its status, media type and URL for the ledger."""
+    """A rejection caused by a response, with that response's status, media type and URL."""
 
     def __init__(self, reason: str, detail: str, url: str, response: requests.Response) -> None:
         super().__init__(reason, detail)
@@ -197,11 +197,12 @@ def get(
 ) -> Fetched:
     """Return the response of `url`, within `limits` and after redirects.
 
-    Raises Rejected with a reason if it fails. `into` receives the bytes in place of `Fetched.body`;
-    it is rewound and truncated before each try.
+    Raises Rejected with a reason if the request fails. `into` receives the bytes in place of
+    `Fetched.body`; the file is rewound and truncated before each try.
 
     Failures that may be temporary (429, 500, 502 to 504, a broken connection) are retried. The wait
-    doubles with each try, less a random share of up to a half, and is at least that of Retry-After.
+    doubles with each try, is shortened at random by up to half, and is never shorter than
+    Retry-After demands.
     `on_retry(why, wait_s)` is called before each wait. A refusal is not retried, nor is a timeout,
     which has already taken `timeout_s`. If `stop` is set during a wait, the reason is "stopped".
     """
@@ -238,7 +239,7 @@ def _get_once(
     *,
     politeness: Politeness,
 ) -> Fetched:
-    left_s = limits.timeout_s  # for all hops together, without the wait for a host's slot
+    left_s = limits.timeout_s  # for all hops together, not counting the wait for a host's slot
     for _ in range(limits.redirects + 1):
         with (
             politeness.turn(url),
@@ -275,8 +276,8 @@ def open_response(
 
     Any failure in the block is raised as Rejected. The block ends within `timeout_s`. With
     `silence_only`, `timeout_s` bounds the wait for the headers and then each wait for data, but not
-    their sum; this is for large downloads. The caller follows redirects, whose `status_code` is in
-    REDIRECTS.
+    their sum; this is for large downloads. A redirect has a `status_code` in REDIRECTS; the
+    caller must follow it.
     """
     timeout_s = max(timeout_s, 0.001)
     timeout = (min(connect_s, timeout_s), timeout_s)
@@ -328,7 +329,7 @@ def _read(response: requests.Response, url: str, max_bytes: int, sink: IO[bytes]
 
 @contextmanager
 def _translated(session: GuardedSession) -> Iterator[None]:
-    """Raise errors of requests, urllib3 and sockets as Rejected; OSErrors of files pass."""
+    """Raise errors from requests, urllib3 and sockets as Rejected; let OSErrors from files pass."""
     try:
         yield
     except Rejected as refusal:

@@ -25,8 +25,8 @@ from pipeline.http.client import REDIRECTS, RETRIED, GuardedSession, HttpRejecte
 from pipeline.http.resume import PartialFile, validator_of
 
 CHUNK = 1 << 18
-TRIES = 3  # of one address, in a row and without progress
-MIN_GAIN = 1 << 20  # bytes; a try that received so many does not count as a failure
+TRIES = 3  # for one address, in a row and without progress
+MIN_GAIN = 1 << 20  # bytes; a try that received this many does not count as a failure
 MIN_RATE = 1_000  # bytes per second; a lower rate for `timeout_s` is a timeout
 MAX_WAIT_S = 60.0  # if Retry-After asks for more, the next mirror is tried
 MAX_REDIRECTS = 5
@@ -47,7 +47,7 @@ class Bounds:
     """The limits of a download, and the checks that the file must pass."""
 
     max_bytes: int
-    timeout_s: float  # without data
+    timeout_s: float  # longest time without data
     backoff_s: float  # before the second try; doubles with each further one
     sha256: str | None
     check: Callable[[Path], None] | None  # raises PipelineError
@@ -69,10 +69,10 @@ def download(
     """Download the file at `url`, or else at the first of `mirrors` that works, to `target`.
 
     An address is http, https, file:// or a path. Received bytes stay in `part_folder`, by default
-    the folder of `target`, as `<name>.part`. The next call continues with them if the server can
-    and has the same file. `check` may raise PipelineError for an unsuitable file. A file that fails
-    it, or that has another `sha256`, is kept as `<name>.bad-<its sha256>`, and the next mirror is
-    tried.
+    the folder of `target`, as `<name>.part`. The next call continues after these bytes if the
+    server supports that and still has the same file. `check` may raise PipelineError for an
+    unsuitable file. A file that fails the check, or whose sha256 is not `sha256`, is kept as
+    `<name>.bad-<its sha256>`, and the next mirror is tried.
 
     Raises PipelineError with the failure of each address if none of them has the file.
     """
@@ -88,7 +88,7 @@ def download(
             except Rejected as refusal:
                 problems.append(f"{source}: {refusal}")
                 continue
-            except OSError as error:  # an error for a full disk names no file
+            except OSError as error:  # the error for a full disk names no file
                 where = error.filename or str(part.path)
                 raise OSError(error.errno, error.strerror, where) from error
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def _obtain(source: str, part: PartialFile, bounds: Bounds, session: GuardedSess
 
 def _receive(session: GuardedSession, source: str, part: PartialFile, bounds: Bounds) -> None:
     """Make one request, with its redirects, and append the body. Raises Rejected if that fails."""
-    # The sha256 and the ranges are of the file itself, not of a compressed form of it.
+    # The sha256 and the ranges refer to the file itself, not to a compressed form of it.
     headers = {"Accept-Encoding": "identity"} | part.range_headers(source)
     url = source
     for _ in range(MAX_REDIRECTS + 1):
@@ -208,7 +208,7 @@ def _prepare(
     validator = validator_of(headers)
     if response.status_code == 416 and headers.get("Content-Range") == f"bytes */{part.size}":
         part.is_resumed = True
-        return part.size  # the whole file had been received
+        return part.size  # the whole file was already received
     if response.status_code == 200:
         declared = headers.get("Content-Length", "")
         total = int(declared) if declared.isdigit() else None
@@ -238,8 +238,8 @@ def _append(
 ) -> None:
     window, in_window = time.monotonic(), 0
     with part.path.open("ab") as file, _progress(part, total) as count:
-        # read1 returns available data at once; read would wait for a full chunk. Without decoding,
-        # because some servers send a .tar.gz with `Content-Encoding: gzip`.
+        # read1 returns available data at once; read would wait for a full chunk. The data is not
+        # decoded, because some servers send a .tar.gz with `Content-Encoding: gzip`.
         while chunk := response.raw.read1(CHUNK, decode_content=False):
             if file.tell() + len(chunk) > bounds.max_bytes:
                 raise Rejected("too-large", f"over {bounds.max_bytes} bytes")

@@ -2,7 +2,7 @@
 
 `Dialler` opens every connection of a session. It resolves a host once, refuses private addresses,
 and connects to one of the checked addresses. So a DNS answer that changes later has no effect.
-`deadline` bounds the time of all reads of a thread. `cut` shuts every open connection.
+`deadline` sets the time by which a thread's reads must end. `cut` shuts every open connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from pipeline.core.errors import Rejected
 
-# Public by its registry, but Azure's WireServer answers there to the machines that it hosts.
+# Registered as public, but Azure's WireServer uses it to answer the machines that Azure hosts.
 METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the part of IPv6 that is routed publicly
@@ -33,8 +33,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 def is_public(address: str) -> bool:
     """Return whether an IP address belongs to the public internet.
 
-    An IPv4 address within IPv6 (mapped, compatible, 6to4, Teredo, NAT64) counts as that IPv4
-    address.
+    An IPv6 address that contains an IPv4 address (mapped, compatible, 6to4, Teredo, NAT64) is
+    judged by the IPv4 address.
     """
     ip: Address = ipaddress.ip_address(address.partition("%")[0])
     return all(
@@ -47,7 +47,7 @@ def is_public(address: str) -> bool:
 
 
 def _unwrapped(ip: Address) -> list[Address]:
-    """Return the IPv4 addresses within an IPv6 address; without any, the address itself."""
+    """Return the IPv4 addresses within an IPv6 address, or the address itself if it has none."""
     if isinstance(ip, ipaddress.IPv4Address):
         return [ip]
     last32 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
@@ -62,16 +62,17 @@ def _unwrapped(ip: Address) -> list[Address]:
     return [ip]
 
 
-NEVER = float("inf")  # as a time of time.monotonic()
+NEVER = float("inf")  # on the clock of time.monotonic()
 
-# The time by which the current request of this thread must end. The sockets read it, because a
-# timeout of requests bounds each wait for data only: a byte per second never exceeds it.
+# The time by which this thread's current request must end. The sockets check it, because the
+# timeout in the requests library bounds only each single wait for data: a server that sends one
+# byte per second never exceeds it.
 _deadline = threading.local()
 
 
 @contextmanager
 def deadline(moment: float) -> Iterator[None]:
-    """Bound all connections of this thread within the block; `moment` is of time.monotonic()."""
+    """Make `moment`, on the clock of time.monotonic(), this thread's deadline within the block."""
     before = getattr(_deadline, "at", NEVER)
     _deadline.at = moment
     try:
@@ -86,7 +87,7 @@ def lift_deadline() -> None:
 
 
 def _remaining_s() -> float:
-    """Return the seconds to this thread's deadline. Raises TimeoutError if it has passed."""
+    """Return the seconds until this thread's deadline. Raises TimeoutError if it has passed."""
     left: float = getattr(_deadline, "at", NEVER) - time.monotonic()
     if left <= 0:
         raise TimeoutError("deadline passed")
@@ -94,7 +95,7 @@ def _remaining_s() -> float:
 
 
 class _DeadlineMixin:
-    """A socket whose reads end at the deadline, or earlier by the timeout of the socket."""
+    """A socket whose reads end at the deadline, or at its own timeout if that is earlier."""
 
     _timeout_s: float | None = None
 
@@ -113,7 +114,7 @@ class _Socket(_DeadlineMixin, socket.socket):
 
 
 class TlsSocket(_DeadlineMixin, ssl.SSLSocket):
-    """The `sslsocket_class` of an SSL context whose sockets obey deadlines."""
+    """A TLS socket that obeys deadlines; the `sslsocket_class` for an SSL context."""
 
 
 class Dialler:
@@ -143,7 +144,7 @@ class Dialler:
                 sock.settimeout(None if wait_s == NEVER else wait_s)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.connect(address)
-                # A second check, of the address at which the connection really ends.
+                # A second check, this time of the address that the connection really reached.
                 if not self._is_allowed(host, port, sock.getpeername()[0]):
                     raise Rejected("private-address", f"{host} led to {sock.getpeername()[0]}")
                 return sock
@@ -157,7 +158,7 @@ class Dialler:
         raise Rejected(reason, f"{host}:{port}: {error.strerror or error}")
 
     def allowed_addresses(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, Any]]:
-        """Return the addresses of a host that may be reached, each with its family.
+        """Return those addresses of a host that may be reached, each with its address family.
 
         Raises Rejected: dns, stopped, or private-address if none may be reached.
         """
@@ -180,24 +181,24 @@ class Dialler:
         return f"{host}:{port}".lower() in self.allow_hosts or is_public(address)
 
     def track(self, sock: socket.socket) -> None:
-        """Add a socket to those that `cut` shuts. Raises Rejected (stopped) if it has run."""
+        """Add a socket to those that `cut` shuts. Raises Rejected (stopped) if `cut` has run."""
         with self._lock:
             self._open.add(sock)
             if self.is_closed:
                 raise Rejected("stopped")
 
     def cut(self) -> None:
-        """Shut every connection, so that threads that wait for one continue at once."""
+        """Shut every connection, so that threads waiting for data continue at once."""
         with self._lock:
             self.is_closed = True
             for sock in list(self._open):
-                # socket's own shutdown: that of SSLSocket would wait for the other side
+                # the plain socket's shutdown: SSLSocket's would wait for the other side
                 with suppress(OSError):  # the socket may be closed already
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def pools(dialler: Dialler) -> dict[str, type[HTTPConnectionPool]]:
-    """Return urllib3's connection pool classes by scheme, with connections from `dialler`."""
+    """Return urllib3's connection pool classes by scheme; `dialler` opens their connections."""
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:

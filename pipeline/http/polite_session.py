@@ -1,4 +1,4 @@
-"""A guarded session with the limits and the politeness of the section `crawl` in params.yaml."""
+"""A guarded session with limits and politeness from the `crawl` section of params.yaml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pipeline.http.robots import HostPoliteness
 
 
 class PoliteSession:
-    """Downloads files as the section `crawl` of params.yaml allows; the event `stop` ends waits."""
+    """Download files within the limits of the `crawl` section of params.yaml.
+
+    Setting the event `stop` cuts any wait short.
+    """
 
     def __init__(self, params: Crawl) -> None:
         about = f"; +{params.contact}" if params.contact else ""
@@ -40,7 +43,7 @@ class PoliteSession:
             delay_s=params.host_delay_s,
             stop=self.stop,
         )
-        # A search API is made for requests, so robots.txt does not apply to it.
+        # A search API is meant to be called by programs, so robots.txt does not apply to it.
         self.engine_politeness = HostPoliteness(
             self.session,
             self.limits,

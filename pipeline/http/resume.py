@@ -1,4 +1,4 @@
-"""The part of a file that was downloaded so far, and when a download may continue it."""
+"""The part of a file received so far, and the conditions for resuming its download."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class PartialFile:
         return aside
 
     def range_headers(self, url: str) -> dict[str, str]:
-        """Return the request headers that ask for the rest; empty if all of it must be sent.
+        """Return the request headers that ask for the rest; empty if the whole file must be sent.
 
         With a sha256 for the whole file, the rest may come from any mirror. Without one, it must
         come from the same URL and have the same validator. If-Range makes the server send the whole
@@ -83,6 +83,6 @@ class PartialFile:
 
 
 def validator_of(headers: Mapping[str, str]) -> str | None:
-    """Return what identifies the version of a file: a strong ETag, or else Last-Modified."""
+    """Return the identifier of a file's version: a strong ETag, or else Last-Modified."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified")

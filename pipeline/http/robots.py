@@ -17,7 +17,7 @@ from pipeline.http.client import GuardedSession, Limits, get, retry_after_s
 AGENT = "kalai"  # this crawler's name in robots.txt and X-Robots-Tag
 ROBOTS_BYTES = 512_000  # RFC 9309, 2.5, demands at least this much; a longer file is an error
 OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-# directives that contain a colon; the text before it is not a crawler's name
+# directives with a colon; the text before the colon is not a crawler's name
 _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 
 
@@ -35,8 +35,9 @@ class _Host:
 class HostPoliteness:
     """Politeness towards each host: robots.txt, concurrent requests, and the time between them.
 
-    At most `per_host` requests run at once, and `delay_s` lies between the starts of two. With
-    `robots=False`, robots.txt is not read. With `opt_out=False`, headers are not checked.
+    At most `per_host` requests to a host run at once, and at least `delay_s` seconds pass between
+    the starts of two. With `robots=False`, robots.txt is not read. With `opt_out=False`, headers
+    are not checked.
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class HostPoliteness:
     def turn(self, url: str) -> Iterator[None]:
         """Wait until the URL's host may be asked, and hold the slot during the block.
 
-        Raises Rejected: robots if robots.txt forbids the URL; the reason for which robots.txt could
-        not be read; busy if the wait would exceed `limits.max_wait_s`.
+        Raises Rejected. Its reason is "robots" if robots.txt forbids the URL, "busy" if the wait
+        would exceed `limits.max_wait_s`, or else the reason why robots.txt could not be read.
         """
         host = self._host(url)
         if self.robots and url.lower().startswith(("http://", "https://")):
@@ -101,7 +102,7 @@ class HostPoliteness:
             raise Rejected("robots", "its robots.txt disallows it")
 
     def _read_robots(self, url: str) -> Protego | Rejected:
-        """Return the rules of a host, or the reason for which they could not be read.
+        """Return the rules of a host, or the reason why they could not be read.
 
         A missing robots.txt (4xx) allows all URLs; a failure allows none (RFC 9309, 2.3).
         """
@@ -127,8 +128,8 @@ class HostPoliteness:
     def check_response(self, url: str, status: int, headers: Mapping[str, str]) -> None:
         """Raise Rejected (opt-out) if the headers forbid the use; note a Retry-After for the host.
 
-        X-Robots-Tag is as Google documents it, with noai and noimageai. TDM-Reservation is as in
-        the TDM Reservation Protocol of the W3C community group.
+        X-Robots-Tag is read as Google documents it, plus noai and noimageai. TDM-Reservation is
+        read as the TDM Reservation Protocol of the W3C community group defines it.
         """
         if status in (429, 503) and (seconds := retry_after_s(headers.get("Retry-After"))):
             host = self._host(url)

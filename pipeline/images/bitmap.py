@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 @dataclass(slots=True, eq=False)
 class Bitmap:
-    """A bi-level image as (height, ceil(width / 8)) bytes of eight pixels, the leftmost highest.
+    """A bi-level image as (height, ceil(width / 8)) bytes; the highest bit is the leftmost pixel.
 
     White is 1 and ink is 0. The last byte of a row is padded with white.
     """
@@ -28,7 +28,7 @@ class Bitmap:
 
     @classmethod
     def of(cls, is_white: npt.NDArray[np.bool_]) -> Bitmap:
-        """Return a bitmap of (height, width) booleans."""
+        """Return a bitmap made from (height, width) booleans."""
         rows = np.packbits(is_white, axis=1)
         if is_white.shape[1] % 8:
             rows[:, -1] |= 255 >> is_white.shape[1] % 8
@@ -46,7 +46,7 @@ class Bitmap:
 
     @property
     def content_id(self) -> str:
-        """The sha256 of size and pixels, which does not depend on the encoding of a file."""
+        """The sha256 of the size and the pixels; it does not depend on a file's encoding."""
         size = f"{self.width}x{self.height}\n".encode()
         return hashlib.sha256(size + self.rows.tobytes()).hexdigest()
 

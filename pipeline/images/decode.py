@@ -50,9 +50,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_PIXELS = 50_000_000
 MAX_SCANS = 500  # of a JPEG; ten are usual, and each takes a pass over all pixels
-BYTES_AT_ONCE = 256_000_000  # memory for pixels that all threads together decode
+BYTES_AT_ONCE = 256_000_000  # memory for the pixels that all threads decode at one time
 
-_SIGNATURES = {  # first bytes by format, for the reason to reject a file that did not open
+_SIGNATURES = {  # the first bytes of each format, to tell why a file could not be opened
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "WEBP": rb"RIFF....WEBP",
@@ -68,12 +68,12 @@ _SIGNATURES = {  # first bytes by format, for the reason to reject a file that d
     "PSD": rb"8BPS",
     "PDF": rb"%PDF-",
 }
-_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 16}  # their decoders keep further canvases; others: 4
+_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 16}  # their decoders keep extra canvases; others: 4
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """The header of an image: a format of FORMATS, size in pixels, frames, and Pillow's mode.
+    """The header of an image: a format from FORMATS, size in pixels, frames, and Pillow's mode.
 
     Width and height are as stored, before EXIF orientation.
     """
@@ -89,7 +89,7 @@ class ImageInfo:
 def open_checked(
     data: bytes, min_side: int, max_pixels: int
 ) -> Iterator[tuple[Image.Image, ImageInfo]]:
-    """Yield an image whose header is checked, while memory to decode it is reserved.
+    """Yield an image whose header is checked, and keep memory reserved for decoding it.
 
     Raises Rejected: empty, not-an-image, format, truncated, too-many-pixels or too-small.
     """
@@ -129,7 +129,7 @@ def _info(image: Image.Image) -> ImageInfo:
 
 
 def _unreadable(data: bytes, error: Exception) -> Rejected:
-    """Return why a file could not be opened: truncated, another format, or no image."""
+    """Return why a file could not be opened: truncated, in another format, or not an image."""
     start = data[:1024]
     for kind, signature in _SIGNATURES.items():
         if re.match(signature, start, re.DOTALL):
@@ -156,7 +156,7 @@ def load(image: Image.Image) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise Rejected("too-many-pixels", str(error)) from error
-    except Exception as error:  # many kinds, as in _header
+    except Exception as error:  # many kinds of errors, as in _header
         raise Rejected("truncated", _described(error)) from error
     return image
 
@@ -169,7 +169,7 @@ _bytes_in_use = 0
 
 @contextmanager
 def _memory(wanted: int) -> Iterator[None]:
-    """Reserve memory in bytes, and wait for it; more than BYTES_AT_ONCE reserves all of it."""
+    """Wait for `wanted` bytes of memory, at most BYTES_AT_ONCE, and reserve them for the block."""
     global _bytes_in_use  # noqa: PLW0603  (one budget for the whole process)
     wanted = min(wanted, BYTES_AT_ONCE)
     with _memory_changed:

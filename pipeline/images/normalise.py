@@ -53,7 +53,7 @@ def content_id(data: bytes) -> str:
 def verify(data: bytes, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     """Fully decode the first image in a file and return its header; thread-safe.
 
-    The size is checked by the header, before decoding; `min_side` is in pixels. Raises Rejected:
+    The size is checked in the header, before decoding; `min_side` is in pixels. Raises Rejected:
     empty, not-an-image, format, too-many-pixels, truncated or too-small.
     """
     with open_checked(data, min_side, max_pixels) as (image, info):
@@ -66,9 +66,9 @@ def normalise(
 ) -> Normalised:
     """Return the first image of a file upright, in RGB or L, with no side above `max_side` pixels.
 
-    A JPEG or PNG of this form keeps its bytes. Another lossless image that keeps its size becomes
-    PNG; all others become JPEG. Transparent pixels are blended with white, and 16 bits become 8.
-    Raises Rejected as `verify` does.
+    A JPEG or PNG that already has this form keeps its bytes. Any other lossless image becomes PNG
+    if it keeps its size; the rest become JPEG. Transparent pixels are blended with white, and 16
+    bits become 8. Raises Rejected as `verify` does.
     """
     with open_checked(data, min_side, max_pixels) as (image, info):
         if _is_normal(image, info, max_side):
@@ -77,7 +77,7 @@ def normalise(
         notes = [f"first of {info.frames} frames"] if info.frames > 1 else []
         size = _within(info.width, info.height, max_side)
         if size != image.size:
-            # decode a JPEG at a reduced size of at least twice the target: faster, as sharp
+            # decode a JPEG at a reduced size of at least twice the target: faster, and as sharp
             image.draft(None, (2 * size[0], 2 * size[1]))
         plain = flatten(load(image), info, notes)
         turn = _turn(image)
@@ -111,7 +111,7 @@ def _decode_only(image: Image.Image) -> None:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return the transposition that makes an image upright; None if it is, or if EXIF is damaged.
+    """Return the transposition that makes an image upright; None if not needed or EXIF is damaged.
 
     The image must be loaded: while loading a TIFF, Pillow turns it and removes its orientation.
     """
@@ -162,7 +162,7 @@ def flatten(image: Image.Image, info: ImageInfo, notes: list[str]) -> Image.Imag
             if info.format == "JPEG" and "adobe" not in image.info:
                 image = ImageChops.invert(
                     image
-                )  # Pillow takes every CMYK JPEG for an inverted one, as Adobe writes
+                )  # Pillow assumes that every CMYK JPEG is inverted, as Adobe's are
         if image.mode in ("1", "L"):
             return image.convert("L")
         return image.convert("RGB")

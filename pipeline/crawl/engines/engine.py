@@ -1,7 +1,7 @@
-"""What a search engine is: it returns pages of results and says what it knows about each image.
+"""The interface of a search engine: pages of results, with what it knows about each image.
 
 To add an engine, write a module with a subclass of Engine beside this one and add it to the table
-in `registry`. An engine never opens a connection: it asks for its pages through a function.
+in `registry`. An engine never opens a connection: it requests pages through a function.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.core.params import Crawl, Dance
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One image that an engine found; None is what the engine does not know.
+    """One image that an engine found; a field is None if the engine does not know it.
 
     A Creative Commons licence has the name that Openverse gives it: by, by-sa, by-nc, by-nd,
     by-nc-sa, by-nc-nd, cc0 or pdm. Another licence keeps its own name, in lower case.
@@ -34,8 +34,8 @@ class Result:
 class Page:
     """One page of results.
 
-    `size` counts all results of the page, those without a usable URL too: it is what the offset of
-    the next page grows by.
+    `size` counts all results on the page, including those without a usable URL, because the offset
+    of the next page grows by this number.
     """
 
     results: list[Result]
@@ -75,12 +75,12 @@ class Engine(ABC):
     def from_params(cls, key: str, dance: Dance, params: Crawl) -> Self:
         """Return the engine for the class `key`.
 
-        `dance` is the class's entry in params.yaml and `params` the section crawl. Raises
-        PipelineError if the engine lacks a setting or a key; the error names it.
+        `dance` is the class's entry in params.yaml and `params` is the section crawl.
+        Raises PipelineError if a setting or an API key is missing; the error names it.
         """
 
     def queries(self, dance: Dance) -> Sequence[str]:
-        """Return the queries to ask for a class."""
+        """Return the queries for a class."""
         return dance.queries
 
     @abstractmethod
@@ -92,5 +92,5 @@ class Engine(ABC):
 
 
 def home_url(params: Crawl, default: str) -> str:
-    """Return where an engine is: crawl.engine_url if it is set, else the engine's own address."""
+    """Return the address of an engine: crawl.engine_url if it is set, else the engine's own."""
     return (params.engine_url or default).rstrip("/")

@@ -1,4 +1,4 @@
-"""Flickr: needs an API key, which the environment variable FLICKR_APIKEY holds."""
+"""Flickr, which needs an API key in the environment variable FLICKR_APIKEY."""
 
 from __future__ import annotations
 

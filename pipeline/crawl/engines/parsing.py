@@ -12,7 +12,7 @@ from pipeline.crawl.engines.engine import EngineError
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that an API answered.
+    """Return the JSON object in the answer of an API.
 
     Raises EngineError if the answer is something else.
     """
@@ -55,9 +55,9 @@ def text_of_html(value: object) -> str | None:
 
 
 def licence_name(url: str | None, name: str | None) -> str | None:
-    """Return the name of a licence, as Openverse writes it if it is a Creative Commons licence.
+    """Return the name of a licence; a Creative Commons licence gets the name Openverse uses.
 
-    `url` decides; without a Creative Commons URL, `name` in lower case is returned.
+    `url` decides; if it is not a Creative Commons URL, `name` is returned in lower case.
     """
     match = re.search(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)", url or "")
     if match:

@@ -1,4 +1,4 @@
-"""A list of URLs of your own in place of a search: a text file, a CSV or a Parquet file."""
+"""Your own list of URLs in place of a search: a text file, a CSV or a Parquet file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FIELDS = [field.name for field in fields(Result) if field.name != "url"]
 
 
 class UrlList(Engine):
-    """A text file with one URL a line, or a CSV or Parquet file with a column `url`.
+    """A text file with one URL per line, or a CSV or Parquet file with a column `url`.
 
-    Other columns that have the name of a field of Result are read, too. The query is the path of
+    Other columns are read, too, if they are named like a field of Result. The query is the path of
     the file.
     """
 
@@ -29,7 +29,7 @@ class UrlList(Engine):
     no_results = "the list has no URLs"
 
     def __init__(self) -> None:
-        self._rows: dict[str, Iterator[Mapping[str, Any]]] = {}  # what is left of a file, by path
+        self._rows: dict[str, Iterator[Mapping[str, Any]]] = {}  # unread rows by path
 
     @classmethod
     def from_params(cls, key: str, dance: Dance, params: Crawl) -> Self:

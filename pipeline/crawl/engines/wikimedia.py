@@ -16,7 +16,7 @@ from pipeline.crawl.engines.parsing import (
 )
 
 PAGE_SIZE = 50
-MAX_WIDTH = 1280  # pixels; of a wider file, Commons' thumbnail of this width is downloaded
+MAX_WIDTH = 1280  # pixels; for a wider file, Commons' thumbnail of this width is downloaded
 
 
 class Wikimedia(Engine):
@@ -34,7 +34,7 @@ class Wikimedia(Engine):
         return cls(home_url(params, cls.default_url))
 
     def page(self, query: str, number: int, offset: int, fetch: Fetch) -> Page:
-        """Return a page, read from `query.pages`, which has any order, sorted by `index`."""
+        """Return a page, read from the unordered `query.pages` and sorted by `index`."""
         parameters = {
             "action": "query",
             "format": "json",
