@@ -131,7 +131,7 @@ def main(dataset: str, per_class: int | None, folder: Path | None) -> None:
     """Write a dataset card: counts, sources, licences, duplicates, split and leaks.
 
     The card is data/DATASET/reports/card.md, in the format of the Hugging Face hub. A contact sheet
-    is data/DATASET/card.png, which git ignores: the images belong to their makers.
+    is data/DATASET/card.png, which git ignores: the images belong to their creators.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ class SmallConvs(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute small convolutions; pass everything else on."""
-        if func is torch.conv2d and not kwargs:
+        if func is torch.conv2d and len(args) == 7 and not kwargs:  # as nn.Conv2d calls it
             inputs, weight, bias, stride, padding, dilation, groups = args
             if (
                 weight.shape[2:] == (3, 3)

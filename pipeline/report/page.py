@@ -36,7 +36,7 @@ TEMPLATES = Path(__file__).parent / "templates"
     type=click.Path(dir_okay=False, path_type=Path),
     default="report.html",
     show_default=True,
-    help="File to write. Git ignores report.html, because the images belong to their makers.",
+    help="File to write. Git ignores report.html, because the images belong to their creators.",
 )
 @click.option(
     "--compare",

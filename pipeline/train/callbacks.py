@@ -29,18 +29,18 @@ class Forward(Callback):
         self.contexts = contexts
         self.entered = ExitStack()
 
-    def before_fit(self) -> None:
-        """Close contexts that an interrupted fit left open."""
-        self.entered.close()
-
     def before_batch(self) -> None:
         """Enter the contexts."""
         for context in self.contexts:
             self.entered.enter_context(context())
 
+    def leave(self) -> None:
+        """Leave the contexts; no-op outside them. An error in the forward pass leaves them open."""
+        self.entered.close()
+
     def after_pred(self) -> None:
         """Leave the contexts; the loss is computed in float32."""
-        self.entered.close()
+        self.leave()
         self.learn.pred = self.learn.pred.float()
 
 

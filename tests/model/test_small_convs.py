@@ -97,6 +97,10 @@ def test_only_plain_convolutions_with_small_outputs_are_products(
     with SmallConvs():
         found = strided(wide)
     assert torch.allclose(found, strided(wide), atol=1e-5)
+    few = torch.randn(1, 2, 4, 4), torch.randn(2, 2, 3, 3)
+    with SmallConvs():
+        found = torch.conv2d(*few)
+    assert torch.equal(found, torch.conv2d(*few))
     by_name = {"input": torch.randn(1, 2, 2, 2), "weight": torch.randn(2, 2, 3, 3), "padding": 1}
     with SmallConvs():
         found = torch.conv2d(**by_name)  # type: ignore[call-overload]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import read_json, sha256_of
@@ -303,6 +304,9 @@ def test_out_of_memory_halves_the_batch_until_it_fits(
     assert metrics["stage_2"]["epochs"] == 1 and len(history_of()) == 1
     with pytest.raises(PipelineError, match=r"out of memory with 7 images at once: CUDA out of"):
         run(batch_size=7)
+    convolution = nn.Conv2d(2, 2, 3, padding=1, bias=False)(torch.randn(1, 2, 2, 2))
+    assert convolution.grad_fn is not None
+    assert convolution.grad_fn.name() == "ConvolutionBackward0", "no context is left open"
 
 
 # The memory is too little for a batch of 120. The first training loads all code.

@@ -166,7 +166,7 @@ def test_search_filters_and_sorting(url: str, tabs: Tabs) -> None:
     after = page.locator(".item").first.bounding_box()
     assert before is not None and after is not None and after["width"] > before["width"]
     page.keyboard.press("d")
-    wait_for(page, "1 image decided")
+    wait_for(page, "1 image with decisions")
     page.locator("#undecided").check()
     page.keyboard.press("6")
     assert page.locator(".item").first.get_attribute("aria-setsize") == str(len(rows) - 1)
@@ -214,7 +214,7 @@ def test_every_action_by_mouse(url: str, tabs: Tabs) -> None:
     assert item(page, "jagoi/5").locator(".verdict").text_content() == "→ Oḍissi"
     item(page, "jagoi/0").click()
     page.locator("#actions").get_by_role("button", name="Withdraw").click()
-    wait_for(page, "4 images decided")
+    wait_for(page, "4 images with decisions")
     assert decided() == [
         ("jagoi/0", "keep", ""),
         ("jagoi/1", "delete", ""),
@@ -224,7 +224,7 @@ def test_every_action_by_mouse(url: str, tabs: Tabs) -> None:
         ("jagoi/0", "undo", ""),
     ]
     page.locator("#undo").click()
-    wait_for(page, "3 images decided")
+    wait_for(page, "3 images with decisions")
     assert decided()[-1] == ("jagoi/5", "undo", "")
 
 
@@ -244,7 +244,7 @@ def test_every_action_by_keyboard_alone(url: str, tabs: Tabs) -> None:
     assert "decision: deleted" in current(page)
     assert read_decisions(PATH)[0].reason == "a poster, not a dance"
     press("t")
-    wait_for(page, "4 images decided")
+    wait_for(page, "4 images with decisions")
     press("s")
     wait_for(page, "2 relabel")
     press("Home")
@@ -376,7 +376,7 @@ def test_decisions_survive_a_reload_and_can_be_undone_after_it(url: str, tabs: T
     page = open_tab(tabs, url, "suspects")
     for key in ("d", "k", "s"):
         page.keyboard.press(key)
-    wait_for(page, "3 images decided")
+    wait_for(page, "3 images with decisions")
     page.reload()
     page.wait_for_selector(".item .verdict")
     assert page.evaluate("location.hash") == "#suspects"

@@ -15,7 +15,7 @@ export class StatusBar {
   /** Show the decisions, and ask what the next run does. */
   update(state) {
     const actions = Object.entries(state.by_action).map(([name, n]) => `${number(n)} ${name}`);
-    this.decided = state.images ? `${count(state.images, "image")} decided: ${actions.join(" · ")}`
+    this.decided = state.images ? `${count(state.images, "image")} with decisions: ${actions.join(" · ")}`
       : "No decisions yet.";
     this.write();
     $("undo").disabled = !state.last;
