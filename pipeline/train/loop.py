@@ -121,6 +121,8 @@ class Fitting:
                 if not is_out_of_memory(error):
                     raise
                 why = str(error).splitlines()[0]
+            finally:
+                self.learner.forward.leave()
             # outside the handler, because the error's frames keep the memory in use
             self.learner._end_cleanup()
             self.learner.loss_grad = None  # the loss would keep the batch's whole graph
