@@ -16,7 +16,7 @@ from pipeline.http.robots import HostPoliteness, directives
 from tests.conftest import ROOT
 from tests.loopback import Answer, Server, hang, redirect, reset, serving, status
 
-QUICK = Limits(timeout_s=0.5, tries=2, backoff_s=0.01, max_wait_s=0.5)
+QUICK = Limits(timeout_s=2.0, tries=2, backoff_s=0.01, max_wait_s=0.5)
 
 
 @pytest.fixture

@@ -399,7 +399,7 @@ def test_two_tabs_and_other_programs_see_each_other(url: str, tabs: Tabs) -> Non
     item(one, "jagoi/0").click()
     one.keyboard.press("d")
     item(other, "jagoi/0").locator(".verdict").wait_for()
-    wait_for(other, "1 image decided: 1 delete")
+    wait_for(other, "1 image with decisions: 1 delete")
 
     content_id = content_of("jagoi/1")
     append_decisions(PATH, [Decision(now(), content_id, "keep", who="a program")])
