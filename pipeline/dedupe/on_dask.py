@@ -161,7 +161,7 @@ def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known
 def _row_groups(
     cluster: Cluster, dataset: str, missing: set[str]
 ) -> Iterator[tuple[RowGroup, set[str]]]:
-    """Yield (row group, wanted contents), with each missing content in the first group it is in."""
+    """Yield (row group, contents to hash), each missing content once, in its first row group."""
     samples, left = samples_path(dataset).absolute(), set(missing)
     if cluster.storage is not None:
         publish(samples, cluster.url(dataset, "samples"))

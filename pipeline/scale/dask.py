@@ -1,7 +1,8 @@
 """Run jobs on a Dask cluster if params.yaml asks for one; results do not depend on it.
 
-Workers write results as Parquet shards, and the jobs return in their order. If a worker dies, Dask
-gives its jobs to another worker. A shard that is written twice is the same as one written once.
+Workers write results as Parquet shards; results are returned in the order of the jobs. If a worker
+dies, Dask gives its jobs to another worker. A shard that is written twice is the same as one
+written once.
 """
 
 from __future__ import annotations

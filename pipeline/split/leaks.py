@@ -22,9 +22,10 @@ SAME_BYTES, SAME_GROUP, PERHAPS = "same_bytes", "same_group", "perhaps"
 class Audit:
     """The data in which leaks are searched: n samples, their contents, edges and provenance.
 
-    `of` (n,) is the content of each sample. `edges` are between contents. `policy` says up to how
-    many bits a near edge is a duplicate, and which kinds of edges were searched. Each of `origins`
-    (n,) numbers the samples' provenance; -1 is unknown.
+    `of` (n,) is the content of each sample. `edges` are between contents. `policy` has the
+    largest distance in bits at which a near edge is a duplicate, and the kinds of edges that were
+    searched. `origins` are arrays (n,) with the provenance of every sample as a number; -1 is
+    unknown.
     """
 
     of: Ints
