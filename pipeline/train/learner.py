@@ -66,7 +66,7 @@ def make_learner(
     if params.mixup:
         cbs.append(MixUp(params.mixup))
     if compute.ranks > 1:
-        from pipeline.train.distributed import Lockstep  # only this needs accelerate
+        from pipeline.train.lockstep import Lockstep  # only this needs accelerate
 
         is_cuda = compute.device.type == "cuda"
         # Forward sets the precision; otherwise accelerate takes it from the launcher's settings

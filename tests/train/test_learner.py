@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -84,3 +86,9 @@ def test_gradients_of_parts_of_a_batch_add_up_to_those_of_the_whole(
         found.append(network.state_dict()["0.0.weight"].clone())
     whole, parts = found
     assert torch.allclose(whole, parts, atol=1e-6)
+
+
+def test_training_on_one_device_needs_no_accelerate() -> None:
+    code = "import sys; sys.modules['accelerate'] = None\nimport pipeline.train.stage"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
