@@ -52,13 +52,14 @@ class Progress:
         self.last_line = time.monotonic()
         elapsed = max(self.last_line - self.started, 1e-9)
         rate = self.done / elapsed
+        shown = f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}"
         of = f"/{self.total}" if self.total is not None else ""
         left = ""
         if self.total and rate and self.done < self.total:
             left = f", {(self.total - self.done) / rate:.0f} s left"
         note = f", {self.note}" if self.note else ""
         print(
-            f"{self.what}: {self.done}{of} {self.unit}, {rate:.1f} {self.unit}/s{left}{note}",
+            f"{self.what}: {self.done}{of} {self.unit}, {shown} {self.unit}/s{left}{note}",
             file=sys.stderr,
             flush=True,
         )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.core.errors import PipelineError
@@ -118,7 +118,11 @@ def save_model(folder: Path, network: nn.Module, card: Card) -> None:
     """Write model.safetensors and model.json into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    (folder / MODEL_WEIGHTS).write_bytes(save(state))  # save_file sets private permissions
+    weights = folder / MODEL_WEIGHTS
+    weights.touch()
+    mode = weights.stat().st_mode
+    save_file(state, weights)  # without a second copy in memory; readable by the owner alone
+    weights.chmod(mode)
     values = asdict(card)
     values = {"format": FORMAT, "architecture": values.pop("architecture")} | values
     write_json(folder / MODEL_JSON, values)

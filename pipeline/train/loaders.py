@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Augment
@@ -91,7 +92,7 @@ class Batches:
 
     def __str__(self) -> str:
         """Return a line for people: where the images are, and their size."""
-        return f"{self.n} images, {self.pixels.nbytes / 1e9:.2f} GB, {self.place}"
+        return f"{self.n} images, {tqdm.format_sizeof(self.pixels.nbytes, 'B')}, {self.place}"
 
     def to(self, device: torch.device) -> None:
         """No-op for fastai: the data is on the device already."""

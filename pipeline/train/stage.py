@@ -93,7 +93,9 @@ def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:
         lines.append("the validation set is empty: epochs have no validation metrics")
     if task.params.ema:
         lines.append(f"moving average of the weights, decay {task.params.ema} per step")
-    lines += [f"{plan.name}: {LAYERS[plan.layers]}, {plan.epochs} epochs" for plan in stages]
+    for plan in stages:
+        epochs = f"{plan.epochs} epoch{'s' * (plan.epochs != 1)}"
+        lines.append(f"{plan.name}: {LAYERS[plan.layers]}, {epochs}")
     return lines
 
 
