@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return a command under its name in the table: every click command is called `main`."""
+        """Give a command its name from the table; as a click command, it is called `main`."""
         name, command, rest = super().resolve_command(ctx, args)
         return (args[0] if command else name), command, rest
 

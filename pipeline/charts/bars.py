@@ -20,7 +20,7 @@ SMALL_GROUP = 10  # samples; if no group is larger, the chart counts groups by s
 
 
 def _panels(figure: Figure, count: int) -> list[tuple[Axes, slice]]:
-    """Return axes side by side, each with the slice of `count` bars that it shows."""
+    """Divide `count` bars over axes side by side; return each with the slice of bars it shows."""
     panels = max(1, -(-count // ROWS))
     rows = max(1, -(-count // panels))
     axes = figure.subplots(1, panels, squeeze=False, gridspec_kw={"wspace": 0.5})[0]
@@ -41,7 +41,7 @@ def _name_rows(axes: Axes, names: Sequence[str], *, is_small: bool, rows: int) -
 
 
 def _key(axes: Axes, parts: Mapping[str, str]) -> None:
-    """Draw the legend for the parts between the title and the bars."""
+    """Draw the legend of the parts below the title."""
     keys = [Patch(color=PART_COLOURS[name], label=words) for name, words in parts.items()]
     axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(keys), borderpad=0)
 

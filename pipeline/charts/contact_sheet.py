@@ -23,8 +23,8 @@ TEXT = 13  # pixels
 def pick(rows: Iterable[tuple[str, str, str]], count: int) -> dict[str, list[str]]:
     """Return `count` sample ids for each label: those with the smallest content ids.
 
-    Content ids are hashes, so the choice is random and reproducible. `rows` are (label, content id,
-    sample id); labels come sorted.
+    Content ids are hashes, so the choice is random and reproducible. Each row is (label, content
+    id, sample id). The result is sorted by label.
     """
     by_label = groupby(sorted(rows), key=lambda row: row[0])
     return {label: [row[2] for row in group][:count] for label, group in by_label}

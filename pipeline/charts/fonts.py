@@ -35,8 +35,8 @@ def own() -> Font:
 def of_the_system() -> tuple[Font, ...]:
     """Return the system's regular fonts, sans-serif first, sorted by name.
 
-    Empty if matplotlib (before 3.11) or Pillow lacks libraqm, which joins and reorders letters:
-    without it, Tamil is drawn wrongly.
+    The list is empty if libraqm is missing, from Pillow or from a matplotlib older than 3.11.
+    Without libraqm, which joins and reorders letters, Tamil is drawn wrongly.
     """
     if not getattr(ft2font, "__libraqm_version__", None) or not features.check("raqm"):
         return ()

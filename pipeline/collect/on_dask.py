@@ -54,7 +54,10 @@ _SCHEMA = pa.schema(
 def ingest_on(
     cluster: Cluster, dataset: str, files: Sequence[Path], max_side: int, max_pixels: int
 ) -> Iterator[IngestedImage | Rejected]:
-    """Yield what `ingest_image` returns for each file, in order; workers need access to them."""
+    """Yield what `ingest_image` returns for each file, in order.
+
+    The workers must be able to read the files.
+    """
     with cluster.scratch(dataset, "images") as url:
         paths = [path.absolute() for path in files]
         jobs = (

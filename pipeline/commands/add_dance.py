@@ -1,4 +1,4 @@
-"""`kalai add-dance`: insert one entry into params.yaml and keep every other byte."""
+"""`kalai add-dance`: insert one entry into params.yaml and leave the rest unchanged."""
 
 from __future__ import annotations
 

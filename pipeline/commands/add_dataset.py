@@ -23,9 +23,10 @@ from pipeline.folder.scan import COLUMNS, Entry, are_parts, scan
 def with_dataset(text: str, name: str, params: Folder, entries: list[Entry], like: str) -> str:
     """Return the text of params.yaml with a new dataset in each section that needs one.
 
-    The entries of dedupe, train and evaluate are copied from the dataset `like`. If `entries` name
-    a published test set, the split keeps it. Raises PipelineError if the name exists, if `like` is
-    unknown, or if the text cannot be edited line by line.
+    The entries of dedupe, train and evaluate are copied from the dataset `like`. `entries` is the
+    dataset's own entry in each section. If they say that its publisher gave a test set, the split
+    keeps that as the test part. Raises PipelineError if the name exists, if `like` is unknown, or
+    if the text cannot be edited line by line.
     """
     before = validate(yaml.safe_load(text))
     for stage in ("dedupe", "train", "evaluate"):

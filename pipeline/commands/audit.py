@@ -42,7 +42,7 @@ COLUMNS = {  # leak -> its heading, if that differs from the leak's key
 
 @dataclass(frozen=True)
 class Images:
-    """The n images of a split: names, parts, and the matches among their m distinct contents."""
+    """The images of a split: their names, their parts, and which of them match."""
 
     names: list[str]
     part: NDArray[np.str_]
@@ -51,7 +51,9 @@ class Images:
 
 
 def images_in(folder: Path, *, within: int = 10, perhaps: int = 12, group: str = "") -> Images:
-    """Return the images below a folder; each of its subfolders is a part, nested to any depth.
+    """Return the images below a folder.
+
+    Each direct subfolder is a part, and its images may lie at any depth.
 
     Two images are near-duplicates if their 64-bit hashes differ in at most `within` bits, and
     perhaps near-duplicates if they differ in at most `perhaps`. The regex `group` finds an image's
@@ -111,7 +113,7 @@ def _read(folder: Path) -> tuple[list[Read], dict[str, int]]:
 
 
 def _numbered(matches: Sequence[re.Match[str] | None]) -> Ints:
-    """Number the distinct texts matched by the first group, else by the whole regex; -1 if none."""
+    """Give each match a number, and equal texts the same number; no match gets -1."""
     found = [match and (match.group(1) if match.re.groups else match.group()) for match in matches]
     place: dict[str, int] = {}
     return np.array([place.setdefault(name, len(place)) if name else -1 for name in found])

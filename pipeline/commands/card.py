@@ -91,9 +91,11 @@ def read_facts(dataset: str) -> Facts:
 
 
 def chosen(facts: Facts, per_class: int | None) -> dict[str, list[str]]:
-    """Return a few sample ids in use, by caption: those with the first content ids of each class.
+    """Return the ids of a few samples of each class, by the class's caption.
 
-    Content ids are hashes, so the choice is random."""
+    They are the samples with the smallest content ids. Content ids are hashes, so the choice is
+    random.
+    """
     samples = facts.samples
     in_use = samples[(samples[STATUS].fillna(KEEP) == KEEP) & (samples[PART] != OUT)]
     in_use = in_use[in_use[LABEL].isin(sorted(in_use[LABEL].unique())[:CLASSES])]

@@ -1,4 +1,4 @@
-"""`kalai credits`: list maker, page and licence of every image in use."""
+"""`kalai credits`: list the creator, page and licence of every image in use."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def main(dataset: str, target: Path) -> None:
     """Write a trained model as ONNX, checked against torch.
 
     Input `pictures`: uint8 images (n, channels, size, size), prepared as the metadata key `view`
-    describes. Output `probabilities`: of the classes in the metadata key `labels`. Normalisation
-    and calibration are part of the file. Requires: pip install 'kalai[onnx]'
+    describes. Output `probabilities`: the probability of each class in the metadata key `labels`.
+    Normalisation and calibration are part of the file. Requires: pip install 'kalai[onnx]'
 
     \b
     Example:

@@ -23,7 +23,7 @@ FIT = MAX_SIDE // 2  # pixels; the longest side of a drawing if --dpi is not giv
 
 
 class _Folders(Mapping[str, bytes]):
-    """The files below named folders; a key is a folder's name, a slash, and the path inside it."""
+    """Maps a folder's name, a slash, and a path inside the folder to the file there."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self._folders = {name: folder.resolve() for name, folder in folders.items()}
@@ -151,7 +151,9 @@ def _ink(strokes: int, points: int) -> str:
 def draw(
     pen: PenFile, segment: int | None, dpi: float | None, pen_width: int, y_axis: str
 ) -> Bitmap:
-    """Draw all strokes, or those of a segment; by default at 250 dpi, or less to fit FIT pixels.
+    """Draw all strokes, or those of a segment.
+
+    Without `dpi`, the resolution is 250 dpi, or less if a side would have more than FIT pixels.
 
     Raises Rejected: "no-ink" or "too-many-pixels".
     """

@@ -120,8 +120,8 @@ STAGES: dict[str, Callable[[Report], Facts]] = {
 def facts_of(folder: Path, dances: Collection[str]) -> Facts:
     """Yield the facts from a dataset's reports folder, in the order of the stages.
 
-    A crawl's report remains when its dance leaves params.yaml; only reports of `dances` count.
-    Raises PipelineError with the path of a report that is damaged.
+    The report of a crawl stays when its dance is removed from params.yaml, so a report is ignored
+    unless its dance is in `dances`. Raises PipelineError with the path of a report that is damaged.
     """
     crawls: dict[str, Report] = {}
     for path in sorted(folder.glob(f"{CRAWL_REPORT}*.json")):

@@ -1,8 +1,8 @@
 """`kalai suspects`: find probably wrong labels with models that were not trained on them.
 
 Confident learning: Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in
-dataset labels", JAIR 70 (2021). This is not a stage: no stage reads its result, and it trains one
-model per fold, which a `dvc repro` after each decision would repeat.
+dataset labels", JAIR 70 (2021). This is not a stage, because no stage reads its result. A stage
+would run again in each `dvc repro` that follows a decision, and train one model per fold.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def suspects(probabilities: Floats, labels: Ints) -> list[Suspect]:
     """Return the samples off the diagonal of the confident joint, lowest label probability first.
 
     Each row of `probabilities` (n, classes) comes from a model that was not trained on that sample.
-    The threshold of a class is its mean probability over the samples that have its label, but at
-    most SURE; so a class that is hard to recognise has a low threshold. A sample is a suspect if a
-    class reaches its own threshold and is more probable than the sample's label; the most probable
-    such class is suggested. Samples are sorted by the probability of their label, because with many
-    classes the margin depends more on the suggested class than on the label.
+    The threshold of a class is its mean probability over the samples with its label, which is low
+    for a class that is hard to recognise. It is never above SURE. A sample is a suspect if a class
+    reaches its own threshold and is more probable than the sample's label; the most probable such
+    class is suggested. Samples are sorted by the probability of their label, because with many
+    classes, the lead of the suggested class says little about the label.
     """
     given = probabilities[np.arange(len(labels)), labels]
     by_class = (np.sort(given[labels == place]) for place in range(probabilities.shape[1]))
@@ -95,7 +95,10 @@ def picked(part: Part, is_in: Bools) -> Part:
 
 
 def folds_of(part: Part, params: Split) -> Ints:
-    """Return each sample's fold; a split.csv group, or copies of one image, stay in one fold."""
+    """Return each sample's fold.
+
+    The samples of one group in split.csv stay in one fold, and so do copies of one image.
+    """
     named = [group or content for group, content in zip(part.groups, part.content_ids, strict=True)]
     keys, of = np.unique(named, return_inverse=True)
     groups = Groups(of, keys.tolist(), np.zeros(keys.size, bool))

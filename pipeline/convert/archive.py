@@ -43,9 +43,10 @@ class Layout(Protocol):
     def letter(self, member: Member) -> Letter | Skipped:
         """Return a member as a letter, or why it is skipped.
 
-        The name is safe (relative, no `..`) and the data is complete. Raises Rejected with the
-        reason "unlabelled" if the archive gives no class for a letter; that becomes a row of
-        rejected.csv. Raises PipelineError if the labels of a whole test archive are damaged.
+        The caller has checked that the member's name is safe (relative, no `..`) and that its data
+        is complete. Raises Rejected with the reason "unlabelled" if the archive gives no class for
+        a letter; that becomes a row of rejected.csv. Raises PipelineError if the labels of a whole
+        test archive are damaged.
         """
         ...
 

@@ -62,7 +62,10 @@ Batch = tuple[PartCounts, str, list[Letter]]  # counts and name of the official 
 
 @dataclass(slots=True)
 class ArchiveReader:
-    """Reads the archives of a dataset: one for each official part, by the part's name."""
+    """Reads the archives of a dataset.
+
+    `archives` maps the name of each official part to its archive.
+    """
 
     archives: Mapping[str, Path]
     classes: Mapping[str, LetterClass]

@@ -32,7 +32,7 @@ def converted_on(
     batches: Iterable[tuple[Part, str, list[Letter]]],
     drawing: PenSettings,
 ) -> Iterator[tuple[Part, str, Converted]]:
-    """Convert batches of (part, its name, letters), each to one shard; yield results in order."""
+    """Convert batches of (part, part name, letters), each to one shard; yield results in order."""
     sent: deque[tuple[Part, str]] = deque()
     with cluster.scratch(dataset, "convert") as url:
 

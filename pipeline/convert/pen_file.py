@@ -18,8 +18,9 @@ Span = tuple[Position, Position]  # from, to: both inclusive
 class Stream:
     """The points after a `.PEN_DOWN` or `.PEN_UP`: (n, columns) values.
 
-    `columns` are the names that `.COORD` gives ("X", "Y", "T", "P"). A missing value is NaN; X
-    and Y are never missing. Component numbers start at 0 in each `set` of a file.
+    `columns` are the names that `.COORD` gives ("X", "Y", "T", "P"). A missing value is NaN; X and
+    Y are never missing. A file may hold several sets. The numbers by which a segment refers to
+    streams start at 0 in each `set`.
     """
 
     is_down: bool

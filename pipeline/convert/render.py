@@ -1,11 +1,11 @@
 """Draw pen strokes as bi-level images, bit for bit as HP Labs drew theirs.
 
 HP drew with Java2D: `BasicStroke(2)` (square caps), one `drawLine` for each pair of neighbouring
-points, no antialiasing, default stroke normalisation. Java then moves a vertex to n + 0.25. It
-inks a pixel if the pixel's centre, n + 0.5, lies in the square-capped line. The ink of a line
-therefore depends on its (dx, dy) only. Rounding has no effect, because no centre lies on an edge.
-The result equals Java's for every line and every pen width of 2 pixels or more. For a width of 1
-pixel, Java uses a different rule.
+points, no antialiasing, default stroke normalisation. That normalisation moves each coordinate n of
+a point, a whole number, to n + 0.25. It inks a pixel if the pixel's centre, n + 0.5, lies in the
+square-capped line. The ink of a line therefore depends on its (dx, dy) only. Rounding has no
+effect, because no centre lies on an edge. The result equals Java's for every line and every pen
+width of 2 pixels or more. For a width of 1 pixel, Java uses a different rule.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Renderer:
         return drawn
 
     def _draw(self, page: _Page, run: range) -> list[Bitmap]:
-        """Draw neighbouring letters on one canvas, one below the other, with one assignment."""
+        """Draw consecutive letters on one canvas, one below the other, in one numpy assignment."""
         widths, heights = page.sizes[:, run.start : run.stop]
         tops = np.append(0, heights.cumsum())
         pitch = -(-int(widths.max()) // 8) * 8
@@ -115,7 +115,7 @@ class Renderer:
 
 
 class _Page(NamedTuple):
-    """Letters on whole pixels; the least x and y of each are at the margin."""
+    """Letters with whole-number coordinates, shifted so that the smallest are at the margin."""
 
     sizes: Ints  # (2, letters): widths, heights
     ink: Floats  # (letters,): an upper bound of the pixels inked
@@ -125,7 +125,7 @@ class _Page(NamedTuple):
 
     @property
     def is_sound(self) -> npt.NDArray[np.bool_]:
-        """(letters,): whether a letter is within the limits."""
+        """Return whether each letter is within the limits, as (letters,) booleans."""
         return (self.sizes <= MAX_SIDE).all(axis=0) & (self.ink <= MAX_INK)
 
     def excess(self, letter: int) -> str:
@@ -194,7 +194,8 @@ def _pixels(dx: Ints, dy: Ints, width: int) -> tuple[Ints, Ints, Ints]:
     """Return the pixels of lines from (0, 0) to (dx, dy): their count for each line, and x and y.
 
     A pixel's centre is at (x + 0.25, y + 0.25) from the line's start. A pixel is inked if its
-    centre lies at most half a width before the start, after the end, or to either side.
+    centre lies in the rectangle around the line that reaches half a width beyond each end and to
+    each side.
     """
     half = width / 2
     length = np.hypot(dx, dy)

@@ -41,9 +41,10 @@ def convert(
 ) -> dict[str, Any]:
     """Write samples.parquet and rejected.csv of a dataset and return the report.
 
-    The `cluster` converts if given; else `processes` other processes do: 0 means this process
-    alone, None a number that suits the archives. The files are the same in every case. Raises
-    PipelineError if an archive is damaged or has no sample; samples.parquet then stays as it was.
+    The work runs on `cluster` if it is given, else in `processes` worker processes. With 0, this
+    process does it alone; with None, the number suits the archives. The files are the same in every
+    case. Raises PipelineError if an archive is damaged or has no sample; samples.parquet then stays
+    as it was.
     """
     kilobytes = sum(path.stat().st_size // 1000 for path in reader.archives.values())
     if processes is None:

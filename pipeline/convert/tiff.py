@@ -1,8 +1,8 @@
 """Read bi-level TIFFs several times faster than Pillow; archives hold tens of thousands.
 
 Pillow spends three quarters of its time on tags that the image of a letter does not have. This
-module reads the directory of tags in one call. An uncompressed strip holds the pixels as they
-are. libtiff decodes a compressed strip through Pillow, with the arguments that Pillow passed for
+module reads the directory of tags in one call. An uncompressed strip holds the pixels as they are.
+A compressed strip goes to Pillow's libtiff decoder, with the arguments that Pillow itself used for
 the first file of the same kind. `images.normalise` reads all other files and reports damage.
 """
 
@@ -119,8 +119,8 @@ _decoders: dict[tuple[str, Kind], tuple[str, tuple[Any, ...]]] = {}
 def _decoder(data: bytes, directory: _Directory) -> tuple[str, tuple[Any, ...]]:
     """Return the name of Pillow's decoder for files of this kind, and its arguments.
 
-    The last argument, the directory's offset, is left out. Raises ValueError if Pillow decodes
-    the file in any other way.
+    The last argument, the directory's offset, is left out. Raises ValueError if Pillow would not
+    decode the file by libtiff to a bi-level image.
     """
     key = (directory.order, directory.kind)
     if key not in _decoders:

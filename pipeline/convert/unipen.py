@@ -72,8 +72,8 @@ def parse(data: bytes, find: Find | None = None, path: str = "") -> PenFile:
 def finder(files: Mapping[str, bytes], root: str = "include") -> Find:
     """Return a `find` for `parse` that searches `files` (path -> bytes) and nothing else.
 
-    It searches a name below `root` and in the folder of the including file. Real files use names
-    such as `../../x.doc`. If such a name leaves `files`, it is searched below `root` instead.
+    `find` looks for a name below `root` and in the folder of the including file. Real files use
+    names such as `../../x.doc`. If such a name leads out of `files`, it is looked for below `root`.
     """
 
     def find(name: str, including: str) -> tuple[str, bytes] | None:
@@ -105,7 +105,7 @@ class _Reader:
         self.is_cut = False  # whether the file ends within a line of points
 
     def read(self, data: bytes, path: str, depth: int) -> None:
-        """Read one file, and each included file at its place."""
+        """Read one file, and each included file at the point where it is included."""
         self.bytes += len(data)
         if self.bytes > MAX_BYTES or self.included > MAX_INCLUDES or depth > MAX_DEPTH:
             raise Rejected("corrupt", f"{path}: includes without end")
@@ -178,7 +178,7 @@ def writer_id(text: str) -> str:
 
 
 def _unix_text(data: bytes) -> bytes:
-    """Return the text with `\\n` line ends and one byte for each ASCII character."""
+    """Return the text with `\\n` line ends; UTF-16 becomes UTF-8."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         data = data.decode("utf-16", "replace").encode()
     elif data[:1] == b"." and data[1:2] == data[3:4] == b"\0":
@@ -254,7 +254,7 @@ def _spans(text: str) -> tuple[Span, ...] | None:
 
 
 def _all_points(rows: list[bytes], names: list[tuple[str, ...]], is_cut: bool) -> list[Points]:
-    """Return the numbers of each stream, (n, columns); one read if all streams' columns agree."""
+    """Return each stream's numbers, (n, columns); parsed in one call if all columns agree."""
     texts = [text.strip() for text in rows]
     if len(set(names)) == 1:
         table = _whole_numbers(b"\n".join(filter(None, texts)), len(names[0]))

@@ -1,1 +1,1 @@
-"""What every room uses: errors, files, params, progress, worker threads and processes."""
+"""What all other packages use: errors, files, params, progress, worker threads and processes."""

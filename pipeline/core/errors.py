@@ -38,8 +38,8 @@ def not_installed(package: str, extra: str) -> PipelineError:
 class Rejected(Exception):  # noqa: N818  (one item is left out; the stage goes on)
     """The reason to leave out one item. The stage writes it as a row and goes on.
 
-    `reason` is one of a few fixed words that reports count, such as "truncated" or
-    "not-an-image". `detail` is free text.
+    `reason` is one of a few fixed words, counted in reports, such as "truncated" or "not-an-image".
+    `detail` is free text.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

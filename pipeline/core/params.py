@@ -436,7 +436,7 @@ def section(params: Params, stage: str, dataset: str) -> Any:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Return what is wrong with the first value that a model refused, without its key."""
+    """Return what is wrong with the first value that a model refused; the text omits the key."""
     return _problem(error.errors()[0], error.title)
 
 
@@ -480,7 +480,7 @@ def _kind(value: Any) -> str:
 
 
 def _key_of(location: tuple[int | str, ...], values: Any, *, is_missing: bool) -> str:
-    """Return the dotted key of an error, without the branches of a union that pydantic adds."""
+    """Return the dotted key of the wrong value, without the names that pydantic adds for unions."""
     parts = []
     for part in location:
         try:

@@ -3,7 +3,7 @@
     feeder --streams--> parser --images in order of rank--> downloader --> ledger
 
 The set of stored images depends on what the engines answer and not on how fast each image arrives:
-downloads begin in order of rank, and never more run at once than images are still wanted.
+downloads begin in order of rank, and at most as many run at once as images are still wanted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LedgerDownloader(ImageDownloader):
         self._turn = threading.Lock()
 
     def worker_exec(self, **_: Any) -> None:
-        """Download images until no further one may begin."""
+        """Download images until no further download may begin."""
         while (found := self._next()) is not None:
             self.download(found)
 
@@ -64,7 +64,7 @@ class LedgerDownloader(ImageDownloader):
             return found if found is not None and self.crawl.quota.begin() else None
 
     def download(self, task: RankedResult, *_: Any, **__: Any) -> None:
-        """Download an image that may begin; another thread verifies and stores it."""
+        """Download an image whose turn has come; another thread verifies and stores it."""
         attempt = self.crawl.attempt(task)
         file = SpooledTemporaryFile(SPOOL_BYTES, dir=self.storage.incoming)  # noqa: SIM115  (_end does)
         try:
@@ -139,7 +139,7 @@ class LedgerDownloader(ImageDownloader):
 
 
 def _record_refusal(attempt: Attempt, refusal: Rejected) -> None:
-    """Write a refusal into an attempt, with what it says about the response and the image."""
+    """Record a refusal in an attempt, and what the refusal says of the response and the image."""
     attempt.outcome = "refused"
     attempt.reason, attempt.detail = refusal.reason, refusal.detail or None
     if isinstance(refusal, HttpRejected):

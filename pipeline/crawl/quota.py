@@ -6,7 +6,7 @@ import threading
 
 
 class Quota:
-    """Let downloads begin one after the other, and never more at once than are still wanted.
+    """Let downloads begin in order, with at most as many running as images are still wanted.
 
     If downloads begin in order of rank, the first `wanted` images that can be stored are stored,
     whether one thread runs or many. Any thread may call any method.
@@ -28,7 +28,7 @@ class Quota:
         return self._is_stopped or self.is_full
 
     def enlist(self) -> None:
-        """Count one more image that may begin."""
+        """Count one more image that was found and may be downloaded."""
         with self._changed:
             self._listed += 1
 
@@ -43,7 +43,7 @@ class Quota:
             return not self._is_over
 
     def end(self, *, is_new: bool) -> None:
-        """Count an image as ended; `is_new` tells whether it is one more stored image."""
+        """Count a download as finished; `is_new` says whether it added an image to those stored."""
         with self._changed:
             self._listed -= 1
             self._under_way -= 1
@@ -51,7 +51,7 @@ class Quota:
             self._changed.notify_all()
 
     def wait_until_short(self) -> bool:
-        """Wait until the listed images cannot fill the quota; return False if full or stopped."""
+        """Wait until more images are needed to fill the quota; False if it is full or stopped."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_over or self.stored + self._listed < self.wanted

@@ -52,7 +52,7 @@ class SearchingCrawl(Protocol):
         """End the crawl with an error."""
 
     def dismiss(self) -> None:
-        """Let each downloader thread end once it has taken what is listed."""
+        """Let each downloader thread end once the queue is empty."""
 
 
 class StreamFeeder(Feeder):

@@ -163,7 +163,7 @@ def top(reasons: Mapping[str, int], count: int = 3) -> str:
 
 
 def last_line(dance: str, result: Mapping[str, Any], seconds: float) -> str:
-    """Return a crawl's last line: images stored, URLs refused by the top three reasons, seconds."""
+    """Return a crawl's last line: images stored, URLs refused (with three reasons), seconds."""
     refused = sum(result["refused"].values())
     why = f" ({top(result['refused'])})" if refused else ""
     return (

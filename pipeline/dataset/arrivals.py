@@ -1,4 +1,4 @@
-"""arrivals.parquet: the run of split that first saw each image, counted from 1.
+"""arrivals.parquet: for each image, the number of the `split` run that first saw it, from 1.
 
 Split keeps an image in its part when near-duplicates of it arrive later. The images do not show
 which came first, so this table records it. A new dataset has no such table.
@@ -20,9 +20,9 @@ SCHEMA = pa.schema([(CONTENT_ID, pa.string()), (ARRIVED, pa.int32())])
 
 
 def read_arrivals(dataset: str, content_ids: Sequence[str]) -> Ints:
-    """Return the run that first saw each of m contents, as (m,) integers.
+    """Return the number of the `split` run that first saw each of m images, as (m,) integers.
 
-    A content that no run of split has seen gets the number of the next run.
+    An image that no run has seen gets the number of the next run.
 
     Raises PipelineError if the file is damaged.
     """

@@ -39,7 +39,7 @@ def steps(decisions: Sequence[Decision]) -> list[Step]:
 
 
 def undo(last: Sequence[Step], time: str, by: str) -> list[Decision]:
-    """Return the decisions that undo `last`, the last steps in the order they were made."""
+    """Return the decisions that undo `last`: the most recent steps, oldest first."""
     return [
         Decision(time, decision.content_id, "undo", who=by)
         for step in reversed(last)

@@ -41,7 +41,7 @@ class IngestedImage:
     def columns(self, sample_id: str, notes: Iterable[str] = ()) -> dict[str, Any]:
         """Return the columns of samples.parquet that describe the image, by name.
 
-        `notes` are added to those from the normalisation.
+        `notes` are added to the notes from the normalisation.
         """
         image = self.normalised
         extension = EXTENSIONS[image.format]

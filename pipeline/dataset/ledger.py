@@ -106,8 +106,8 @@ def latest_attempts(
 ) -> dict[str, Attempt]:
     """Return, for each URL, the latest attempt that settles it.
 
-    A retry settles nothing. Nor does a refusal because of the licence, if an earlier attempt stored
-    the image and the image's licence is allowed now.
+    An attempt with the outcome "retry" settles nothing. A refusal because of the licence is ignored
+    if an earlier attempt stored the image and its licence is allowed now.
     """
     latest: dict[str, Attempt] = {}
     for attempt in attempts:

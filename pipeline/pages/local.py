@@ -77,7 +77,7 @@ def error_handler(status: int | None) -> Callable[[Request, Exception], JSONResp
 
 
 def invalid_request(request: Request, error: Exception) -> JSONResponse:
-    """Return an answer that says, in one line, which value is wrong without repeating the value."""
+    """Return a one-line answer that names the wrong value's field but does not repeat the value."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(step) for step in first["loc"])

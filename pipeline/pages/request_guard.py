@@ -68,7 +68,7 @@ class Guard:
 
 
 def check(scope: Mapping[str, Any], token: str, max_body: int) -> None:
-    """Raise Refused unless our own page, or a script with the token, can have sent the request."""
+    """Raise Refused unless our own page, or a script with the token, sent the request."""
     headers = Headers(raw=scope["headers"])
     hosts = own_hosts(scope)
     if len(headers.getlist("host")) != 1 or headers["host"].lower() not in hosts:

@@ -12,7 +12,9 @@ SLIGHT = {"share": 0.0005, "loss": 0.0005}  # smaller changes vanish in rounding
 
 
 def compared(before: Sequence[Block], now: Sequence[Block], name: str) -> list[Block]:
-    """Return the blocks in `now`; tables of numbers also show the same table's values in `before`.
+    """Return the blocks in `now`.
+
+    Each table of numbers also shows the values that it had in `before`.
 
     Tables are matched by caption, cells by row and column. `name` is the revision of `before`.
     """
@@ -33,7 +35,7 @@ def has_numbers(table: Table) -> bool:
 def side_by_side(before: Table | None, now: Table, name: str) -> Table:
     """Return a table with one row per cell: its name, its values before and now, and the change.
 
-    `name` heads the column of values before. If no cell has changed, return `now`, folded.
+    `name` heads the column of earlier values. If no cell has changed, return `now`, folded.
     """
     old, new = dict(cells(before)) if before else {}, dict(cells(now))
     if old == new:

@@ -27,7 +27,7 @@ def confused(rows: Sequence[Mapping[str, str]]) -> list[Block]:
 
 
 def of_confused(data: Data) -> Planned | Missing:
-    """Plan images of the most confused pairs, and correct examples of both classes."""
+    """Choose images of the most confused pairs, and correctly classified ones of both classes."""
     found = predictions_of(data)
     if isinstance(found, Missing):
         return found

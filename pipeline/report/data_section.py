@@ -1,4 +1,4 @@
-"""The report's section about the images: crawled, fetched, converted, and examples by class."""
+"""The report's section about the images: their number at each stage, and examples by class."""
 
 from __future__ import annotations
 

@@ -52,7 +52,10 @@ _MEANING: dict[Problem, str] = {
 
 
 class EngineError(Exception):
-    """An engine gave no results. `kind` says why: unreachable, blocked or changed (its format)."""
+    """An engine gave no results.
+
+    `kind` says why: it is unreachable, it has blocked us, or its format has changed.
+    """
 
     def __init__(self, kind: Problem, detail: str) -> None:
         super().__init__(f"{_MEANING[kind]}: {detail}")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Action(NamedTuple):
-    """One button: its key, the action that it writes, and its words for people."""
+    """One button: its key, the action that it writes, and the texts that the page shows."""
 
     key: str
     action: str  # a decision's action; SUGGESTED is written as a relabel to the tab's label

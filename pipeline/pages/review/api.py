@@ -90,7 +90,10 @@ class State(BaseModel):
 
 
 class Index(BaseModel):
-    """The samples of a dataset: columns of one length, each `values`, or `codes` of `names`."""
+    """The samples of a dataset, as columns of equal length.
+
+    A column holds `values`, or `codes` that are positions in `names`.
+    """
 
     sample_id: list[str]
     content_id: list[str]
@@ -110,7 +113,7 @@ class Empty(BaseModel):
 
 
 class TabContents(BaseModel):
-    """Sections of images by their rows in the index, or why there are none."""
+    """Sections of images, given as row numbers of the index; or why there are none."""
 
     hint: str
     layout: Layout
@@ -178,7 +181,10 @@ def reading(reviewed: ReviewedDataset) -> APIRouter:
         responses=IMAGE_ANSWER | refusals(400, 403, 404, 421, 422),
     )
     def image(size: Literal["small", "whole"], content_id: ContentId) -> Response:
-        """Return an image as it is stored, or as a thumbnail; of a rejected file, a safe copy."""
+        """Return an image as it is stored, or as a thumbnail.
+
+        For a rejected file, return a safe copy.
+        """
         images = reviewed.images()
         try:
             if images is not None:

@@ -1,4 +1,4 @@
-"""decisions.csv as an open page follows it: the verdicts, and what changed since a version."""
+"""Follow decisions.csv for open pages: the verdicts, and what changed since a version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Stamp = tuple[int, int, int]  # inode, time and size: they change if a file is r
 class LogState(NamedTuple):
     """The file as it was last read.
 
-    `version` is "<reading>-<number of lines>"; <reading> changes if lines already read do.
+    `version` is "<reading>-<number of lines>"; <reading> changes if a line that was read before has
+    changed.
     """
 
     stamp: Stamp | None

@@ -1,7 +1,7 @@
 """What the next `dvc repro` does to a dataset, computed from its decisions.
 
-Splitting is fast, so the new split is made here just as its stage would, and compared with
-split.csv.
+Splitting is fast, so this module makes the new split just as the split stage would, and compares it
+with split.csv.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class ReviewedDataset:
         )
 
     def rejected_files(self) -> RejectedFiles:
-        """Return the files behind rejected.csv; those that a tab has listed can be shown."""
+        """Return the files behind rejected.csv. Only files that a tab has listed can be shown."""
         files = [rejected_path(self.name), PARAMS]
         return self._once("rejected", files, lambda: RejectedFiles(self.name, load_params()))
 

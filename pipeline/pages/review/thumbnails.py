@@ -34,7 +34,7 @@ BATCH = 64  # thumbnails written at a time
 class ImageStore:
     """The images of one samples.parquet; thread-safe.
 
-    The file stays open, so the images are of the same version as what was read from it at first.
+    The file stays open, so all images come from one version of it, even after it is replaced.
     """
 
     def __init__(self, dataset: str, budget: int = BUDGET) -> None:
@@ -133,7 +133,10 @@ class ThumbnailCache:
                 break
 
     def get(self, content_id: str, size: str) -> bytes | None:
-        """Return an image's thumbnail if it was made from an image stored at this size."""
+        """Return an image's thumbnail.
+
+        None if there is none, or if the stored image has another size by now.
+        """
         rows = self._query("SELECT data FROM small WHERE content=? AND size=?", (content_id, size))
         return rows[0][0] if rows else None
 

@@ -106,7 +106,10 @@ class Model(BaseModel):
 
 
 class StrokesRoute(APIRoute):
-    """A route that reads at most MAX_STROKES_BODY bytes: parsed JSON takes 30 times as many."""
+    """A route that reads at most MAX_STROKES_BODY bytes.
+
+    Parsed JSON takes 30 times as much memory.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         """Return a handler that limits the body of its request."""
@@ -201,12 +204,12 @@ def add_strokes(router: APIRouter, model: LoadedModel) -> None:
 
 
 def names(known: ClassName) -> dict[str, str | None]:
-    """Return a class's names for an answer."""
+    """Convert a class's names to the form of an answer."""
     return {"label": known.label, "name": known.name, "romanised": known.romanised}
 
 
 def answer(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction for an answer."""
+    """Convert a prediction to the form of an answer."""
     _, height, width = prediction.pixels.shape
     top = [
         ClassProbability(**names(known), probability=probability)
@@ -216,5 +219,5 @@ def answer(prediction: Prediction) -> dict[str, Any]:
 
 
 def encoded(png: bytes, width: int, height: int) -> Png:
-    """Return a PNG for an answer."""
+    """Encode a PNG in base64, for an answer in JSON."""
     return Png(png=base64.b64encode(png).decode(), width=width, height=height)

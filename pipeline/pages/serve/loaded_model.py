@@ -70,7 +70,7 @@ class LoadedModel:
     ) -> tuple[Bitmap, Prediction]:
         """Draw a letter; return the drawing and its prediction. Raises Rejected.
 
-        The prediction is the one that `evaluate` makes for a stored image of the letter.
+        The prediction is the same as if `evaluate` had read this drawing from samples.parquet.
         """
         assert self.pen is not None
         with self._lock:

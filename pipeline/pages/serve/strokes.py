@@ -1,4 +1,4 @@
-"""Draw strokes from a pad or a pen file as an archive's letters are drawn.
+"""Draw strokes from a pad or a pen file in the way that `convert` draws an archive's letters.
 
 A pen file gives its tablet's resolution; an on-screen pad can be any size. The pen is a few
 pixels wide whatever the size of the letter. So a letter from a pad is first scaled to the median

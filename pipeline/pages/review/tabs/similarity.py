@@ -12,7 +12,10 @@ Similarities = Mapping[tuple[int, int], tuple[int, str]]
 
 
 def read_similarities(dataset: str, row_of: Mapping[str, int]) -> Similarities:
-    """Return the pairs in pairs.parquet by their rows, without pairs of samples that are gone."""
+    """Map the rows of two samples in the index to their pair in pairs.parquet.
+
+    Pairs with a sample that no longer exists are left out.
+    """
     table = read_pairs(dataset)
     columns = (table[name].to_pylist() for name in (A, B, DISTANCE, KIND))
     return {

@@ -1,4 +1,4 @@
-"""Suspects: labels that models trained on other folds confidently dispute."""
+"""Suspects: labels that are confidently disputed by models trained on other folds."""
 
 from __future__ import annotations
 
