@@ -238,7 +238,8 @@ class Ledger:
     def is_settled(self, url: str, still_refused: Callable[[Attempt], bool]) -> bool:
         """Return whether a URL needs no request: its image is stored, or it was refused for good.
 
-        `still_refused` tells whether the current rules would refuse a formerly refused attempt.
+        `still_refused` says whether the current rules would refuse an attempt that was refused
+        before.
         """
         attempt = self.latest.get(url)
         if attempt is None:

@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
 
 
 class Pairs(NamedTuple):
-    """Sorted pairs of indices `a` < `b`, and their Hamming `distance` in bits; each (pairs,)."""
+    """Sorted pairs of indices `a` < `b`, and their `distance` in bits; each field is (pairs,)."""
 
     a: NDArray[np.int64]
     b: NDArray[np.int64]
@@ -105,9 +105,9 @@ def each_once(one: Ints, other: Ints, distance: NDArray[np.int32]) -> Pairs:
 
 
 def components(m: int, a: Ints, b: Ints) -> Ints:
-    """Return the connected component of each of m nodes, as (m,) numbers by first node.
+    """Return the connected component of each of m nodes, as (m,) numbers from 0.
 
-    `a` and `b` (pairs,) are the ends of the edges.
+    `a` and `b` (pairs,) are the ends of the edges. Components are numbered by their first node.
     """
     graph = coo_array((np.ones(a.size, bool), (a, b)), shape=(m, m))
     _, found = connected_components(graph, directed=False)

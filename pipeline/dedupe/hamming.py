@@ -68,10 +68,10 @@ class Layout(NamedTuple):
 
 
 def near_pairs(hashes: U64, within: int, *, threads: int | None = None) -> Pairs:
-    """Return every pair of `hashes` (n,) within `within` bits, by position, equal hashes included.
+    """Return the positions of all pairs of `hashes` (n,) that differ in at most `within` bits.
 
-    n equal hashes make n (n - 1) / 2 pairs. If that can be many, make the hashes unique and call
-    `near_values` and `expand`. Raises ValueError if `within` is negative.
+    Equal hashes are pairs, too: n of them make n (n - 1) / 2. If that can be many, make the hashes
+    unique and call `near_values` and `expand`. Raises ValueError if `within` is negative.
     """
     values, inverse = np.unique(hashes, return_inverse=True)
     found = near_values(values, within, threads=threads)
@@ -79,10 +79,10 @@ def near_pairs(hashes: U64, within: int, *, threads: int | None = None) -> Pairs
 
 
 def near_values(values: U64, within: int, *, threads: int | None = None) -> Pairs:
-    """Return every pair of strictly increasing `values` (n,) within `within` bits, by position.
+    """Return the positions of all pairs of `values` (n,) that differ in at most `within` bits.
 
-    Holds in memory the values, one copy of them for each thread, and the pairs. `threads` is by
-    default the number of processors, at most 4.
+    The values must be strictly increasing. Holds in memory the values, one copy of them for each
+    thread, and the pairs. `threads` is by default the number of processors, at most 4.
 
     Raises ValueError if `within` is negative, or if the values are not strictly increasing.
     """
@@ -110,7 +110,7 @@ def placed(values: U64, found: Iterable[Found]) -> Pairs:
 
 
 def expand(found: Pairs, inverse: NDArray[np.intp], most: int | None = None) -> Pairs:
-    """Return the pairs of items that pairs of values stand for, given each item's value.
+    """Turn pairs of distinct values into pairs of the items that have these values.
 
     `found` are pairs of values, and `inverse` (n,) is the value of each of n items. Items with the
     same value form pairs at distance 0. If two values make more than `most` pairs of items, two
@@ -156,7 +156,7 @@ def _products(left: Ints, left_counts: Ints, right: Ints, right_counts: Ints) ->
 
 
 def _search(values: U64, within: int, threads: int = 1) -> Found:
-    """Return the pairs of distinct `values` (n,) within `within` bits, each once."""
+    """Return all pairs of distinct `values` (n,) that differ in at most `within` bits."""
     if values.size < 2 or within == 0:
         return joined([])
     plan = plan_of(values, within)
@@ -283,7 +283,7 @@ def _restored(moved: U64, runs: list[Run]) -> U64:
 
 
 def _or(parts: list[U64]) -> U64:
-    """Return the bitwise or of equally long arrays; overwrites the first one."""
+    """Return the bitwise OR of equally long arrays; overwrites the first one."""
     for part in parts[1:]:
         parts[0] |= part
     return parts[0]
@@ -293,10 +293,10 @@ def _compare_buckets(moved: U64, sizes: Ints, within: int) -> Iterator[Found]:
     """Yield the near pairs within each bucket.
 
     `moved` (n,) are the sorted values, one bucket after another; `sizes` (k,) are the buckets'
-    sizes. Compares every value with the one a step later, then two steps later, and so on,
-    regardless of buckets, because contiguous arrays cost less than picked values. Once a step is
-    too long for most buckets, it picks only values from buckets that are long enough. So it may
-    also yield pairs across buckets.
+    sizes. First compares every value with the next, then with the one after that, and so on, across
+    the borders of buckets, because contiguous arrays are faster to compare than picked values. So
+    it may also yield pairs across buckets. Once a step is longer than most buckets, only values
+    from longer buckets are picked and compared.
     """
     if not moved.size:
         return
@@ -317,7 +317,7 @@ def _compare_buckets(moved: U64, sizes: Ints, within: int) -> Iterator[Found]:
 
 
 def _compare(values: U64, steps: int, within: int) -> Iterator[Found]:
-    """Yield the pairs within `within` bits of each value (n,) and the `steps` values after it."""
+    """Compare each value (n,) with the `steps` values after it; yield the near pairs."""
     xor = np.empty(CHUNK, np.uint64)
     count = np.empty(CHUNK, np.uint8)
     near = np.empty(CHUNK, bool)

@@ -99,7 +99,7 @@ def hashes_of(
 
 
 def _hash_here(samples: Path, missing: set[str], kind: Kind, known: Known, cache: Path) -> None:
-    """Add the hashes of the missing contents to `known`, and save them now and then."""
+    """Add the hashes of the missing contents to `known`, and save them at intervals."""
     with (
         pq.ParquetFile(samples) as file,
         Progress(f"hash ({kind.name})", total=len(missing)) as progress,
@@ -117,7 +117,7 @@ Hashed = tuple[str, list[int] | Rejected]  # the content id, and the hashes or w
 
 
 def hash_all(images: Iterable[Encoded], kind: Kind, total: int) -> Iterator[Hashed]:
-    """Hash about `total` images on all processors; yields them in their order.
+    """Hash about `total` images on all processors; yields the hashes in the order of the images.
 
     Pillow decodes outside the GIL, but half of the time for a small image is spent in Python. So
     many images are hashed in processes; on two processors, this is 1.6 times as fast as threads.

@@ -54,10 +54,11 @@ Choice = tuple[int, ...]  # numbers of the chosen blocks
 
 
 def near_values(cluster: Cluster, dataset: str, values: U64, within: int) -> Pairs:
-    """Return every pair of strictly increasing `values` (n,) within `within` bits, by position.
+    """Return the positions of all pairs of `values` (n,) that differ in at most `within` bits.
 
-    Workers find the same pairs as `hamming.near_values`. This process holds the values and the
-    pairs in memory; the workers together hold `MASKS` times the values.
+    The values must be strictly increasing. Workers find the same pairs as `hamming.near_values`.
+    This process holds the values and the pairs in memory; the workers together hold `MASKS` times
+    the values.
     """
     if values.size < SPREAD_FROM or within == 0:
         return hamming.near_values(values, within)
@@ -93,7 +94,7 @@ def _pass(
 
 
 def explode(shard: str, plan: Plan, choices: Sequence[Choice], bits: int) -> list[list[U64]]:
-    """Return the values of a shard by partition and choice of blocks.
+    """Divide the values of a shard by partition and by choice of blocks.
 
     There are 2 ** `bits` partitions. For one choice, values with equal keys are in one partition.
     """
@@ -127,8 +128,8 @@ RowGroup = tuple[str, int]  # the URL of a Parquet file, and which of its row gr
 def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known: Known) -> None:
     """Add the hashes of the `missing` contents of a dataset to `known`; workers compute them.
 
-    If the cluster has a storage, the shards stay there and save later runs the work; otherwise they
-    are deleted. Raises PipelineError if an image cannot be decoded.
+    If the cluster has a storage, the shards are kept there, so that later runs need not hash again;
+    otherwise they are deleted. Raises PipelineError if an image cannot be decoded.
     """
     policy = hashlib.sha256(kind.policy.encode()).hexdigest()[:8]
     url = cluster.url(dataset, f"hashes/{kind.name}-{policy}")

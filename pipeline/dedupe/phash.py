@@ -24,8 +24,8 @@ def phash(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
     the smallest scale of 128 pixels or more; the hash differs from that of a full decode by at most
     4 bits.
 
-    Equal bytes are sure to have equal hashes only under the same version of Pillow. Raises Rejected
-    if the image cannot be decoded or has more than `max_pixels` pixels.
+    Another version of Pillow may give the same bytes another hash. Raises Rejected if the image
+    cannot be decoded or has more than `max_pixels` pixels.
     """
     return _bits(_lowest(data, max_pixels))
 

@@ -98,7 +98,7 @@ class Scratch:
         self._run("git", ["git", *arguments])
 
     def dvc(self, *arguments: str) -> None:
-        """Run DVC here with this interpreter, and print its output without the chatter.
+        """Run DVC here with this interpreter, and print its output without DVC's hints.
 
         Raises PipelineError if it fails.
         """

@@ -200,7 +200,7 @@ def _receive(session: GuardedSession, source: str, part: PartialFile, bounds: Bo
 def _prepare(
     source: str, url: str, response: requests.Response, part: PartialFile, bounds: Bounds
 ) -> int | None:
-    """Make `part` end where the body of a response begins; return the size of the whole file.
+    """Cut `part` to where the body of a response starts; return the size of the whole file.
 
     The size is None if the server does not declare it. Raises Rejected if the body does not fit.
     """

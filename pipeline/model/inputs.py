@@ -63,8 +63,8 @@ class DecodedImages(NamedTuple):
 def prepare(image: Image.Image, view: View, whole: int = 0) -> tuple[Pixels, float]:
     """Return an image as (channels, side, side), and its aspect ratio before squishing.
 
-    If `whole` is not 0 and the view crops, the whole image is squished to that side instead, so
-    that training can take random crops.
+    If the view crops and `whole` is not 0, the image is not cropped but squished to a side of
+    `whole` pixels, so that training can take random crops.
     """
     image = image.convert("L" if view.channels == 1 else "RGB")
     if view.invert:

@@ -69,7 +69,7 @@ class Report:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Those of several reports that exist; if none does, `missing` and the stage to run."""
+    """Several reports. Shows those that exist; if none does, `missing` and the stage to run."""
 
     reports: Sequence[Report]
     missing: str

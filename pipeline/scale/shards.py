@@ -82,7 +82,7 @@ def take_shard(shard: str) -> pa.Table:
 
 
 def clear(url: str) -> None:
-    """Remove the shards under a URL; the mark that they are complete goes first."""
+    """Remove the shards under a URL; first, the file that marks them as complete."""
     with _store(f"{url}/{_COMPLETE}") as (system, path):
         if system.exists(path):
             system.rm_file(path)
@@ -137,8 +137,8 @@ def _remove(url: str) -> None:
 def _store(url: str) -> Iterator[tuple[Any, str]]:
     """Yield the fsspec file system of a URL, and the path in it.
 
-    Raises PipelineError if no file system supports the URL, and instead of any error raised in the
-    block that is not an OSError.
+    Raises PipelineError if no file system supports the URL. An error in the block that is not an
+    OSError also becomes a PipelineError.
     """
     try:
         from fsspec.core import url_to_fs

@@ -37,8 +37,8 @@ class Audit:
         """Return which samples (n,) are held out and have a counterpart in the training set.
 
         Keys are the kinds of leaks: the same bytes; near-duplicates, including the same bytes; the
-        other kinds of edges; the same group; and `perhaps`, near edges beyond the bound of
-        near-duplicates.
+        other kinds of edges; the same group; and `perhaps`, pairs that differ in a few bits more
+        than near-duplicates.
         """
         trained = np.zeros(int(self.of.max(initial=-1)) + 1, bool)
         trained[self.of[is_train]] = True

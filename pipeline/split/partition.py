@@ -116,8 +116,9 @@ def _earlier_parts(result: DedupeResult, params: Split, verdicts: Mapping[str, V
 def _grouped_samples(reason: Reasons, keeper: Ints, params: Split) -> Ints:
     """Return the rows that form groups: samples that are in, and their removed copies.
 
-    A copy contributes its origins, and may have been in a part before the now kept sample was. If
-    the method is official, copies form no groups: the publisher's test set must stay apart.
+    A copy's origins can join groups, and a copy may have been put into a part before the sample
+    that is kept now. If the method is official, copies form no groups: the publisher's test set
+    must stay apart.
     """
     is_in = reason == ""
     if params.method == "official":

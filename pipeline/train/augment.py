@@ -130,8 +130,8 @@ def fixed_views(params: Augment) -> tuple[tuple[float, ...], ...]:
 def apply(pixels: Tensor, draws: Draws, view: View) -> Tensor:
     """Augment a batch (n, channels, side, side) of values from 0 to 1.
 
-    Returns (n, channels, size, size). Beyond the image's edges there are zeros if images are
-    padded, else its reflection.
+    Returns (n, channels, size, size). An image is continued beyond its edges by zeros if images are
+    padded, else by its reflection.
     """
     shape = (len(pixels), *view.shape)
     grid = functional.affine_grid(draws.theta, list(shape), align_corners=False)

@@ -40,7 +40,7 @@ def join(compute: Compute) -> Compute:
 
 @contextmanager
 def first_goes_first(compute: Compute) -> Iterator[None]:
-    """Run the block in the first process first; the others find what it downloads and decodes."""
+    """Run the block in the first process, then in the others, which find its files."""
     if compute.ranks == 1:
         yield
         return

@@ -119,10 +119,10 @@ class Batches:
 def resident(pixels: Pixels, device: torch.device, ranks: int = 1) -> tuple[Tensor, str]:
     """Put images (n, channels, side, side) where reading is fastest; return them and that place.
 
-    They go on the device if they take less than half of its free memory. Otherwise they go into
-    memory (pinned for a GPU) if one copy for each of `ranks` processes takes less than
-    half of it. Otherwise they stay in the memory-mapped cache file. The other half is for the
-    network, its activations and other work.
+    They go to the device if they take less than half of its free memory. Otherwise they go into
+    memory (pinned for a GPU) if one copy for each of `ranks` processes takes less than half of it.
+    Otherwise they stay in the memory-mapped cache file. The other half is for the network, its
+    activations and other work.
     """
     size = pixels.nbytes
     if device.type == "cuda":
