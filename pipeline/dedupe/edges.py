@@ -32,9 +32,10 @@ def edges_of(
     `upright` (m,) are the hashes of the contents; `mirrored` (m,) are those of their mirror images,
     or None to find no mirror edges. Near edges have a distance of at most `within` bits, mirror
     edges of at most `mirror_within`. The second bound should be tighter: of the mirror pairs at 11
-    and 12 bits on real photos, none was correct. A near pair is not a mirror edge as well.
+    and 12 bits on real photos, none was correct. A pair that is a near edge is not returned as a
+    mirror edge, too.
 
-    `search` returns what `hamming.near_values` does, on this machine or on workers.
+    `search` finds the same pairs as `hamming.near_values`, on this machine or on workers.
     """
     m = upright.size
     both = [upright] if mirrored is None else [upright, mirrored]
@@ -84,6 +85,6 @@ def of_one_kind(edges: Edges) -> Edges:
 
 
 def without(pairs: Pairs, others: Pairs) -> Pairs:
-    """Return the pairs that are not among `others`, whatever their distance."""
+    """Return the pairs that are not among `others`; distances are not compared."""
     keys, other_keys = ((each.a << 32) | each.b for each in (pairs, others))
     return pairs.where(~np.isin(keys, other_keys))

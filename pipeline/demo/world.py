@@ -118,7 +118,8 @@ class World:
     def answer(self, url: Url) -> Answer | None:
         """Return the response at an address; None if there is nothing.
 
-        The first segment of an image host's path is the key of the dance.
+        On an image host, the first segment of a URL's path is the key of the dance that the image
+        shows.
         """
         if url.host == ARCHIVES:
             return self.archives.get(url.path.removeprefix("/"))

@@ -67,10 +67,10 @@ class _Adapter(HTTPAdapter):
 class GuardedSession(requests.Session):
     """A `requests.Session` that connects to public addresses only, by http and https.
 
-    `allow_hosts` names "host:port" of private networks that may be reached. Proxies from the
-    environment are ignored. With a `proxy`, the session cannot check the address that the proxy
-    connects to, so it refuses hosts that this machine resolves to private addresses. A refused
-    request raises Rejected.
+    `allow_hosts` lists the hosts of private networks that may be reached, each as "host:port".
+    Proxies from the environment are ignored. With a `proxy`, the session cannot check the address
+    that the proxy connects to, so it refuses hosts that this machine resolves to private addresses.
+    A refused request raises Rejected.
     """
 
     def __init__(

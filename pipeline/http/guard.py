@@ -120,7 +120,7 @@ class TlsSocket(_DeadlineMixin, ssl.SSLSocket):
 class Dialler:
     """Opens the connections of a session, and can cut them all.
 
-    `allow_hosts` names "host:port" of private networks that may be reached.
+    `allow_hosts` lists the hosts of private networks that may be reached, each as "host:port".
     """
 
     def __init__(self, allow_hosts: Collection[str]) -> None:

@@ -85,7 +85,7 @@ def converted(report: Mapping[str, Any]) -> list[Block]:
 
 
 def of_classes(data: Data) -> Planned | Missing:
-    """Plan a few random images of each class: from samples in use, or from all if not split yet."""
+    """Choose random images of each class, from the samples in use, or from all before the split."""
     if split_path(data.dataset).exists():
         rows = [
             (row.label, row.content_id, row.sample_id)

@@ -31,7 +31,7 @@ def deduped(report: Mapping[str, Any]) -> list[Block]:
 
 
 def of_duplicates(data: Data) -> Planned | Missing:
-    """Plan pairs of each kind, the least similar first."""
+    """Choose the pairs to show: some of each kind, the least similar first."""
     if not (dedupe_path(data.dataset).exists() and pairs_path(data.dataset).exists()):
         return Missing(
             "Duplicates have not been searched for yet", f"dvc repro dedupe@{data.dataset}"

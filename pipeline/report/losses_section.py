@@ -11,7 +11,7 @@ SHOWN = 24
 
 
 def of_losses(data: Data) -> Planned | Missing:
-    """Plan the images with the highest loss."""
+    """Choose the images with the highest loss."""
     found = predictions_of(data)
     if isinstance(found, Missing):
         return found

@@ -54,7 +54,10 @@ class Cluster:
 
     @contextmanager
     def scratch(self, dataset: str, kind: str) -> Iterator[str]:
-        """Yield a URL for temporary shards; they are removed before and after the block."""
+        """Yield a URL for temporary shards.
+
+        They are removed after the block; those that a killed run left are removed before it.
+        """
         url = self.url(dataset, kind)
         shards.clear(url)
         try:
