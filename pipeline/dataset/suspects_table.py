@@ -48,6 +48,7 @@ def read_suspects(dataset: str) -> pa.Table:
     Raises PipelineError if it is missing (`kalai suspects` writes it) or damaged.
     """
     path = suspects_path(dataset)
+    command = f"run `kalai suspects {dataset}`"
     if not path.exists():
-        raise PipelineError(f"{path}: file not found; run `kalai suspects {dataset}`")
-    return read_parquet(path, SCHEMA, None)
+        raise PipelineError(f"{path}: file not found; {command}")
+    return read_parquet(path, SCHEMA, None, remedy=f"{command} to write it again")

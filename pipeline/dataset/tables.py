@@ -13,14 +13,20 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import replacing
 from pipeline.dataset.paths import missing_file
 
+RESTORE = "run `dvc checkout` to restore it, or `dvc repro` to write it again"
+
 
 def read_parquet(
-    path: Path, schema: pa.Schema, stage: str | None, columns: Sequence[str] | None = None
+    path: Path,
+    schema: pa.Schema,
+    stage: str | None,
+    columns: Sequence[str] | None = None,
+    remedy: str = RESTORE,
 ) -> pa.Table:
     """Return a Parquet file as a table: all columns of `schema`, or the named ones.
 
     `stage` is the stage that writes the file. Raises PipelineError if it is missing, damaged or
-    lacks a column.
+    lacks a column; `remedy` tells what to do about a damaged one.
     """
     wanted = list(schema.names) if columns is None else list(columns)
     try:
@@ -28,10 +34,10 @@ def read_parquet(
     except FileNotFoundError as error:
         raise missing_file(path, stage) from error
     except (pa.ArrowException, OSError) as error:
-        raise damaged(path, error) from error
+        raise damaged(path, error, remedy) from error
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
-        raise damaged(path, f"column {missing[0]!r} is missing")
+        raise damaged(path, f"column {missing[0]!r} is missing", remedy)
     return table
 
 
@@ -60,9 +66,8 @@ def read_rows(path: Path, columns: Sequence[str], stage: str | None) -> list[dic
         raise damaged(path, error) from error
 
 
-def damaged(path: Path, why: object) -> PipelineError:
+def damaged(path: Path, why: object, remedy: str = RESTORE) -> PipelineError:
     """Return the error for a file below data/ that cannot be read; `why` is the reason."""
     return PipelineError(
-        f"{path}: file is damaged or was written by another version of kalai: {why}; "
-        "run `dvc checkout` to restore it, or `dvc repro` to write it again"
+        f"{path}: file is damaged or was written by another version of kalai: {why}; {remedy}"
     )

@@ -40,7 +40,7 @@ def phash_both(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 
 def _lowest(data: bytes, max_pixels: int) -> Frequencies:
-    """Return the lowest frequencies of an image's brightness, as (down, across), both SIDE."""
+    """Return the lowest frequencies (SIDE, SIDE) of an image: vertical, then horizontal."""
     from scipy.fft import dct
 
     with open_checked(data, 1, max_pixels) as (image, info):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import PipelineError
 from pipeline.dataset import (
     arrivals,
     columns,
@@ -92,3 +93,16 @@ def test_file_names_are_those_of_the_tables() -> None:
 )
 def test_each_column_of_a_table_has_a_constant(table: str, names: list[str]) -> None:
     assert set(names) <= COLUMNS, table
+
+
+def test_the_error_for_a_damaged_table_names_the_command_that_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths.dataset_folder("birds").mkdir(parents=True)
+    for path in (paths.pairs_path("birds"), paths.suspects_path("birds")):
+        path.write_text("no table")
+    with pytest.raises(PipelineError, match=r"pairs\.parquet: .*run `dvc checkout`.* `dvc repro`"):
+        pairs_table.read_pairs("birds")
+    with pytest.raises(PipelineError, match=r"; run `kalai suspects birds` to write it again$"):
+        suspects_table.read_suspects("birds")
