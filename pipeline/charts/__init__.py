@@ -1,1 +1,1 @@
-"""Figures for people, drawn without a display and without a network."""
+"""Charts and contact sheets, drawn without a display and without a network connection."""

@@ -58,9 +58,9 @@ _SPAN = re.compile(r"(\d{1,9})(?::(\d{1,9}))?(?:-(\d{1,9})(?::(\d{1,9}))?)?")
 def parse(data: bytes, find: Find | None = None, path: str = "") -> PenFile:
     """Return the content of a pen file.
 
-    `find` returns the file that an `.INCLUDE` names (see `finder`). Files that it does not find
-    are counted as missing. Raises Rejected "corrupt" if the file is not UNIPEN, has points that
-    are not numbers, or has too many includes, and "truncated" if it ends within a row.
+    `find` returns the file for the name in an `.INCLUDE` (see `finder`). Included files that it
+    does not find are counted as missing. Raises Rejected "corrupt" if the file is not UNIPEN, has
+    points that are not numbers, or has too many includes, and "truncated" if it ends within a row.
     """
     reader = _Reader(find)
     reader.read(data, path, 0)

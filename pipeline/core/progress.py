@@ -14,8 +14,8 @@ LINE_EVERY_S = 10.0  # keeps logs short
 class Progress:
     """Counts finished items and shows the rate and the time left.
 
-    `with Progress("hash", total=500) as progress: progress.advance()`. `unit` names the items. A
-    note, such as the number of failures or the loss, is shown after the count.
+    `with Progress("hash", total=500) as progress: progress.advance()`. `unit` is what one item is
+    called. A note, such as the number of failures or the loss, is shown after the count.
     """
 
     def __init__(self, what: str, total: int | None = None, unit: str = "img") -> None:

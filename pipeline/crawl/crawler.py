@@ -262,7 +262,7 @@ class Crawl(Crawler):
         return self.rules.is_licensed(result.licence)
 
     def is_settled(self, result: Result) -> bool:
-        """Return whether an earlier attempt settled a result, so that it needs no request."""
+        """Return whether a search result needs no request because an earlier attempt settled it."""
         return self.ledger.is_settled(
             result.url, lambda attempt: self.rules.still_refuse(attempt, result)
         )

@@ -1,4 +1,4 @@
-"""A quota of images: exactly as many as are wanted, and the same ones whatever the timing."""
+"""A quota of images: exactly as many as are wanted, and the same ones in every run."""
 
 from __future__ import annotations
 

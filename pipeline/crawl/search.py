@@ -46,7 +46,7 @@ class SearchingCrawl(Protocol):
         """Return whether the licence of a result allows the crawl to store its image."""
 
     def is_settled(self, result: Result) -> bool:
-        """Return whether an earlier attempt settled a result, so that it needs no request."""
+        """Return whether a search result needs no request because an earlier attempt settled it."""
 
     def fail(self, error: BaseException) -> None:
         """End the crawl with an error."""

@@ -111,7 +111,7 @@ def _git_config(key: str) -> str:
 
 
 def safe_line(reason: str) -> str:
-    """Return a reason as one line that a spreadsheet does not mistake for a formula.
+    """Return a reason as a single line, changed if a spreadsheet would take it for a formula.
 
     Raises ValueError if it is longer than MAX_REASON characters.
     """
@@ -157,7 +157,7 @@ def read_decisions(path: Path) -> list[Decision]:
 
 
 def append_decisions(path: Path, new: Sequence[Decision], seen: int | None = None) -> None:
-    """Append decisions to a file, all or none of them; other processes may append meanwhile.
+    """Append all decisions to a file, or none; other processes may append at the same time.
 
     They are on the disk when this returns. Raises PipelineError if the file is damaged, ValueError
     if an undo has no decision to take back, and DecisionsChanged if the number of decisions in the

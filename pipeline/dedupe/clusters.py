@@ -50,8 +50,8 @@ def mark(
 ) -> Marks:
     """Decide for each of n samples whether it is kept, and which sample is kept instead.
 
-    `near` are pairs of m contents; those within `within` bits count. `verdicts` are people's
-    decisions by content id.
+    `near` are pairs of m contents; only pairs that differ in at most `within` bits count.
+    `verdicts` are people's decisions by content id.
 
     - Of the samples of one content, the preferred one is kept: see `contents_of`.
     - Of near-duplicates, stars decide: see `stars`.

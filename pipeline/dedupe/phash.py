@@ -31,7 +31,7 @@ def phash(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
 
 
 def phash_both(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return the `phash` of an encoded image and of its mirror image, as fast as one alone.
+    """Return the `phash` of an encoded image and of its mirror image, in the time of one.
 
     Raises Rejected like `phash`.
     """

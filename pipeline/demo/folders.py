@@ -23,7 +23,10 @@ class FolderDances:
     labels: dict[str, str]  # key -> the folder's name
 
     def find(self, query: str) -> str | None:
-        """Return the dance whose folder name is in the query; of several, the longest name."""
+        """Return the dance whose folder name is in the query.
+
+        If there are several, the longest name wins.
+        """
         words = _words(query)
         named = [key for key, label in self.labels.items() if _words(label) in words]
         return max(named, key=len, default=None)

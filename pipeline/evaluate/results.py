@@ -1,4 +1,4 @@
-"""Results for people: tables, plots and the images with the largest losses."""
+"""Results to look at: tables, plots and the images with the largest losses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TopLoss(NamedTuple):
     loss: float
 
     def lines(self) -> tuple[str, str]:
-        """Return two lines for people: the label and the prediction."""
+        """Return two lines of a caption: the label and the prediction."""
         label, predicted = (
             both(known.label, known.name, known.romanised)
             for known in (self.actual, self.predicted)

@@ -34,7 +34,7 @@ class Normalised:
     """An image in the form of samples.parquet: JPEG or PNG, upright, mode RGB or L, one frame.
 
     `width` and `height` are those of `data`, in pixels. `info` is the header of the original.
-    `notes` name the changes, such as "reduced".
+    `notes` lists the changes, such as "reduced".
     """
 
     data: bytes

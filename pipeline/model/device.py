@@ -49,7 +49,7 @@ class Compute:
         return chosen
 
     def __str__(self) -> str:
-        """Return the choice in one line for people."""
+        """Return one line for the log."""
         name = self.device.type
         if name == "cuda":
             name = f"cuda ({torch.cuda.get_device_name(self.device)})"

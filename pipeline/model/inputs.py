@@ -110,7 +110,7 @@ def decode(data: bytes, view: View, whole: int = 0) -> tuple[Pixels, float]:
 def decoded_images(
     dataset: str, part: str, sample_ids: Sequence[str], view: View, whole: int = 0
 ) -> DecodedImages:
-    """Return the decoded images of samples, in order; a repeated call maps the cached file.
+    """Return the decoded images of samples, in order. A repeated call memory-maps the cached file.
 
     `part` names the cache below data/<dataset>/cache/, which keeps one file per part. Raises
     PipelineError if a sample is missing or cannot be decoded, or if the disk is too full.

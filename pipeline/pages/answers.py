@@ -43,7 +43,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def answers(model: Any) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation for an answer that FastAPI does not serialise itself."""
+    """Return the OpenAPI documentation of an answer that FastAPI does not serialise itself."""
     return {200: {"model": model}}
 
 

@@ -58,7 +58,7 @@ class Data:
     names: ClassNames  # by label
 
     def class_name(self, label: str) -> str:
-        """Return a label's name for people, with its romanisation if it has one."""
+        """Return the name of a label's class, with its romanisation if it has one."""
         known = self.names[label]
         return known.name if known.romanised is None else f"{known.name} {known.romanised}"
 

@@ -21,7 +21,7 @@ SUFFIXES = {".json", ".csv"}  # charts are always from the working tree
 
 @dataclass(frozen=True)
 class Run:
-    """The reports of a dataset: the bytes of each file by its path below the reports folder."""
+    """The reports of a dataset: maps each file's path below the reports folder to its bytes."""
 
     dataset: str
     revision: str | None  # as the user named it; None for the working tree

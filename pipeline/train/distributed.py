@@ -23,7 +23,7 @@ PATIENCE = timedelta(days=1)  # the others wait while the first process decodes 
 
 
 def join(compute: Compute) -> Compute:
-    """Return the device and rank of this process; if it is one of several, wait for all of them.
+    """Return the device and rank of this process, once all processes have started.
 
     Raises PipelineError if accelerate is not installed.
     """

@@ -91,7 +91,7 @@ class Batches:
         return bool(smaller)
 
     def __str__(self) -> str:
-        """Return a line for people: where the images are, and their size."""
+        """Return a line for the log: the number of images, their size, and where they are."""
         return f"{self.n} images, {tqdm.format_sizeof(self.pixels.nbytes, 'B')}, {self.place}"
 
     def to(self, device: torch.device) -> None:

@@ -25,7 +25,7 @@ CUT = 4.0  # times the lowest loss: the finder's curve is cut off above this
 def draw_history(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Draw losses and accuracies by epoch; a line marks the start of the next stage.
 
-    `header` names the columns of `rows`.
+    `header` has the names of the columns of `rows`.
     """
     with drawing(path) as figure:
         left, right = figure.subplots(1, 2)

@@ -30,8 +30,8 @@ def read_weights(wanted: str, architecture: Architecture) -> Weights | None:
     """Return the weights that `train.<dataset>.weights` names; None for `none`.
 
     `imagenet` is the architecture's published file, downloaded once into data/weights/ and
-    verified. Any other value is the path of a torch file (tensors only: nothing is unpickled) or
-    a safetensors file. Raises PipelineError if the download fails or the file is not such a file.
+    verified. Any other value is the path of a torch file (tensors only: nothing is unpickled) or a
+    safetensors file. Raises PipelineError if the download fails or the file is neither.
     """
     if wanted == "none":
         return None

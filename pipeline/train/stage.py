@@ -81,7 +81,7 @@ def train(dataset: str, params: Train) -> None:
 
 
 def introduction(task: Task, compute: Compute, stages: list[Plan]) -> list[str]:
-    """Return lines for people: the data, the device and the stages."""
+    """Return lines for the log: the data, the device and the stages."""
     counts = ", ".join(
         f"{len(task.parts[name])} {of} images"
         for name, of in ((TRAIN, "training"), (VALID, "validation"))

@@ -1,4 +1,4 @@
-"""Which stages are out of date: dvc.lock compared with the files and params as they are.
+"""Which stages are out of date: compares dvc.lock with the current files and params.
 
 `dvc status` gives the same answer but takes many times as long.
 """

@@ -47,7 +47,7 @@ from pipeline.dataset.split_table import OUT, TEST, TRAIN, VALID
 
 
 class Fact(NamedTuple):
-    """A column of the index: its title for people, and whether the search looks into it."""
+    """A column of the index: its title on the page, and whether the page's search looks into it."""
 
     title: str
     is_searched: bool = False

@@ -171,7 +171,7 @@ def api(model: LoadedModel) -> APIRouter:
         openapi_extra=IMAGE_BODY,
     )
     def picture(data: Annotated[bytes, Depends(raw_body)], options: QueryOptions) -> Answer:
-        """Return the prediction for an image: the body is the file, whatever its media type."""
+        """Return the prediction for an image. The body is the file; any media type is accepted."""
         return Answer(**answer(model.predict_image(data, options.top)))
 
     if model.pen is not None:

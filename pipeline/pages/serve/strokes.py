@@ -1,8 +1,9 @@
 """Draw strokes from a pad or a pen file in the way that `convert` draws an archive's letters.
 
-A pen file gives its tablet's resolution; an on-screen pad can be any size. The pen is a few
-pixels wide whatever the size of the letter. So a letter from a pad is first scaled to the median
-size of the archive's letters: otherwise its strokes would be too thick or too thin for the model.
+A pen file gives its tablet's resolution; an on-screen pad can be any size. The pen is always a few
+pixels wide, for small letters and for large ones. So a letter from a pad is first scaled to the
+median size of the archive's letters: otherwise its strokes would be too thick or too thin for the
+model.
 """
 
 from __future__ import annotations
