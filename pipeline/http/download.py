@@ -222,7 +222,7 @@ def _prepare(
     else:
         raise HttpRejected(f"http-{response.status_code}", response.reason or "", url, response)
     if (total or 0) > bounds.max_bytes:
-        raise Rejected("too-large", f"{total} bytes, at most {bounds.max_bytes}")
+        raise Rejected("too-large", f"{total} bytes; the limit is {bounds.max_bytes}")
     if begin:
         _print(f"{part.name}: resuming after {begin} bytes")
         part.is_resumed = True
@@ -265,7 +265,7 @@ def _copy(source: str, part: PartialFile, bounds: Bounds) -> None:
     with file:
         size = os.fstat(file.fileno()).st_size
         if size > bounds.max_bytes:
-            raise Rejected("too-large", f"{size} bytes, at most {bounds.max_bytes}")
+            raise Rejected("too-large", f"{size} bytes; the limit is {bounds.max_bytes}")
         part.begin(source, None)
         with part.path.open("wb") as copy, _progress(part, size) as count:
             while chunk := file.read(CHUNK):

@@ -146,7 +146,9 @@ class Dialler:
                 sock.connect(address)
                 # A second check, this time of the address that the connection really reached.
                 if not self._is_allowed(host, port, sock.getpeername()[0]):
-                    raise Rejected("private-address", f"{host} led to {sock.getpeername()[0]}")
+                    raise Rejected(
+                        "private-address", f"{host} connected to {sock.getpeername()[0]}"
+                    )
                 return sock
             except OSError as problem:
                 sock.close()

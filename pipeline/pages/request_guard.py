@@ -75,7 +75,9 @@ def check(scope: Mapping[str, Any], token: str, max_body: int) -> None:
         raise Refused(421, "Host is not this server; open the address that kalai printed")
     origin = headers.get("origin")
     if origin is not None and origin.lower() not in {f"http://{host}" for host in hosts}:
-        raise Refused(403, "Origin is another page; requests from other pages are refused")
+        raise Refused(
+            403, "the Origin header names another site; only requests from this page are accepted"
+        )
     if scope["method"] not in SAFE_METHODS and not secrets.compare_digest(
         headers.get(TOKEN_HEADER, "").encode(), token.encode()
     ):

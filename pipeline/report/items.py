@@ -30,7 +30,7 @@ class Item(Protocol):
     """Something that a section shows."""
 
     def blocks(self, context: Context) -> list[Block]:
-        """Return its blocks, or a block that says what is missing."""
+        """Return the item's blocks, or a block that says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Report:
     is_compared: bool = True
 
     def found(self, context: Context) -> list[Block]:
-        """Return its blocks; none if the report does not exist."""
+        """Return the report's blocks; none if it does not exist."""
         now = interpreted(context.run, self.name, self.tables)
         if context.before is None or not self.is_compared:
             return now
@@ -63,13 +63,16 @@ class Report:
         return compared(old, now, str(context.before.revision))
 
     def blocks(self, context: Context) -> list[Block]:
-        """Return its blocks, or what is missing."""
+        """Return the report's blocks, or a block that says what is missing."""
         return self.found(context) or [missing(context.run, self.name)]
 
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Several reports. Shows those that exist; if none does, `missing` and the stage to run."""
+    """Shows those of several reports that exist.
+
+    If none exists, shows the text `missing` and which stage to run.
+    """
 
     reports: Sequence[Report]
     missing: str

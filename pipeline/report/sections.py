@@ -56,7 +56,7 @@ def sections(
 
 
 def once(blocks: Sequence[Block]) -> list[Block]:
-    """Return the blocks, with only the first Missing for each command."""
+    """Return the blocks; of several Missing blocks with one command, only the first."""
     commands: set[str] = set()
     kept = []
     for block in blocks:

@@ -11,7 +11,7 @@ from pipeline.report.wording import SETS, leak_name, mean_and_sd, method_line
 
 
 def divided(report: Mapping[str, Any]) -> list[Block]:
-    """Return the method, the size of each set, and the number of samples left out by reason."""
+    """Return the method, the size of each set, and how many samples are out for each reason."""
     counts = ("groups", "classes", "smallest_class")
     rows: list[Sequence[Cell]] = [
         (

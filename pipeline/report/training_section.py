@@ -45,7 +45,7 @@ def _rate(rate: Any) -> str:
 
 
 def epochs(rows: Sequence[Mapping[str, str]]) -> list[Block]:
-    """Return the numbers behind the curves, which readers who cannot see the plot need."""
+    """Return the numbers behind the curves, for readers who cannot see the plot."""
     cells = [
         (row["epoch"], row["stage"].replace("_", " "), *(_value(row, key) for key in CURVES))
         for row in rows

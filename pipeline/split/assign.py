@@ -35,7 +35,7 @@ def chance(seed: int, key: str) -> float:
 def draw_parts(
     groups: Groups, labels: Labels, earlier: Labels, params: Split
 ) -> tuple[Labels, int]:
-    """Return the part of each of n samples, and how many groups were moved to fill empty ones.
+    """Return the part of each of n samples, and how many groups were moved to fill empty parts.
 
     `labels` (n,) are the samples' labels. `earlier` (g,) is the part that each group keeps, or
     "" for a new group. If the method is official, the test part is the publisher's. If the draw
@@ -77,9 +77,9 @@ def _places(
 ) -> NDArray[np.float64]:
     """Return each group's position (g,) in [0, 1) among its class's groups, ordered by their draws.
 
-    A group takes up as much of the interval as it has samples. Groups with samples of several
-    classes count as one further class. `label` (n,) are class numbers; groups for
-    which `is_free` (g,) is false take up nothing.
+    A group takes up a share of the interval in proportion to its number of samples. Groups with
+    samples of several classes count as one further class. `label` (n,) are class numbers; groups
+    for which `is_free` (g,) is false take up nothing.
     """
     low, high = np.full(draw.size, label.max(initial=0) + 1), np.full(draw.size, -1)
     np.minimum.at(low, groups.of, label)
@@ -122,9 +122,9 @@ def _fill(part_of: Ints, pairs: Ints, wanted: list[int], names: list[str]) -> in
                     break
             else:
                 raise PipelineError(
-                    f"split: class {names[name]} cannot have a group in {PARTS[part]}: moving one "
-                    "would leave another class without images in a part; add images or use "
-                    "smaller groups"
+                    f"split: class {names[name]} cannot have a group in {PARTS[part]}: every "
+                    "group that could move there is the last of some class in its own part; add "
+                    "images or use smaller groups"
                 )
     return moved
 

@@ -38,8 +38,8 @@ def origins_of(samples: pa.Table, column: str | None, pattern: str | None) -> li
     """Return the provenance of samples: the column `group`, and the one that params name.
 
     `pattern` is a regular expression. It is applied to the values of `column` (sample_id if None).
-    The provenance is what its first group matches, or its whole match if it has no group; without a
-    match, the provenance is unknown.
+    The provenance is the text of the pattern's first capturing group, or the whole match if the
+    pattern has none. Without a match, the provenance is unknown.
 
     Raises PipelineError if the column is unknown, or if the pattern matches no value at all.
     """

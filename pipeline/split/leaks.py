@@ -20,7 +20,7 @@ SAME_BYTES, SAME_GROUP, PERHAPS = "same_bytes", "same_group", "perhaps"
 
 @dataclass(frozen=True)
 class Audit:
-    """The data in which leaks are searched: n samples, their contents, edges and provenance.
+    """The data that is searched for leaks: n samples, their contents, edges and provenance.
 
     `of` (n,) is the content of each sample. `edges` are between contents. `policy` has the
     largest distance in bits at which a near edge is a duplicate, and the kinds of edges that were
@@ -36,9 +36,8 @@ class Audit:
     def seen(self, is_train: Bools, is_held_out: Bools) -> dict[str, Bools]:
         """Return which samples (n,) are held out and have a counterpart in the training set.
 
-        Keys are the kinds of leaks: the same bytes; near-duplicates, including the same bytes; the
-        other kinds of edges; the same group; and `perhaps`, pairs that differ in a few bits more
-        than near-duplicates.
+        The keys are the kinds of leaks. Near-duplicates include images with the same bytes.
+        `perhaps` are pairs that differ in a few bits more than near-duplicates.
         """
         trained = np.zeros(int(self.of.max(initial=-1)) + 1, bool)
         trained[self.of[is_train]] = True
@@ -100,7 +99,7 @@ class Audit:
 
 
 def residual_method(policy: Dedupe) -> str:
-    """Return what the audit did not search, and what `perhaps` counts."""
+    """Return a sentence on which leaks the audit did not look for, and on what `perhaps` counts."""
     if policy.method == "exact":
         return "same bytes only; near-duplicates were not searched"
     unseen = [kind.plural for kind in KINDS.values() if not kind.is_searched(policy)]

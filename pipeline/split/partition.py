@@ -116,9 +116,9 @@ def _earlier_parts(result: DedupeResult, params: Split, verdicts: Mapping[str, V
 def _grouped_samples(reason: Reasons, keeper: Ints, params: Split) -> Ints:
     """Return the rows that form groups: samples that are in, and their removed copies.
 
-    A copy's origins can join groups, and a copy may have been put into a part before the sample
-    that is kept now. If the method is official, copies form no groups: the publisher's test set
-    must stay apart.
+    A removed copy adds its origins to its group. It may also have been in a part before the sample
+    that is kept now arrived. If the method is official, copies form no groups: the publisher's test
+    set must stay apart.
     """
     is_in = reason == ""
     if params.method == "official":
@@ -214,10 +214,10 @@ def decisions_by_part(
 ) -> dict[str, int]:
     """Count, by part, the images that people have decided about.
 
-    An image counts for the later of two parts: the one that it is in, and the one that it would be
-    in without decisions (`undecided`). A decision about an image of the validation or test set
-    changes the metrics measured there, and a person who has seen the losses may flatter the model.
-    So these decisions are counted separately.
+    An image has two parts: the one that it is in, and the one that it would be in without decisions
+    (`undecided`). It counts for the one that comes later in the order train, valid, test. A
+    decision about an image of the validation or test set changes the metrics measured there, and a
+    person who has seen the losses may flatter the model. So these decisions are counted separately.
     """
     order = (OUT, *PARTS)
     place = dict.fromkeys(decided, -1)

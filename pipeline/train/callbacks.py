@@ -35,11 +35,11 @@ class Forward(Callback):
             self.entered.enter_context(context())
 
     def leave(self) -> None:
-        """Leave the contexts; no-op outside them. An error in the forward pass leaves them open."""
+        """Exit the contexts if they were entered, also after an error in the forward pass."""
         self.entered.close()
 
     def after_pred(self) -> None:
-        """Leave the contexts; the loss is computed in float32."""
+        """Exit the contexts; the loss is computed in float32."""
         self.leave()
         self.learn.pred = self.learn.pred.float()
 
@@ -56,7 +56,7 @@ class Schedule(Callback):
         self.identity = identity
 
     def before_epoch(self) -> None:
-        """Seed the loader with one seed in all processes, and dropout with one for each."""
+        """Seed the loaders of all processes alike, but dropout differently in each process."""
         seed = seed_of(*self.identity, self.learn.epoch)
         self.learn.dls[0].epoch_seed = seed
         torch.manual_seed(seed + self.learn.dls[0].rank)

@@ -45,7 +45,7 @@ def as_tensor(image: Image.Image, view: View) -> TensorImage:
 
 
 def first_label(item: str, labels: list[str]) -> str:
-    """Return the label of the example that the learner is built from."""
+    """Return any label, for the one example image that fastai needs to build a learner."""
     return labels[0]
 
 

@@ -85,7 +85,7 @@ class Batches:
         ]
 
     def halve(self) -> bool:
-        """Halve the batch, or take the next divisor of the share; False if there is none."""
+        """Reduce the batch to half or less, so that it divides the share; False if it cannot."""
         smaller = [each for each in range(2, self.bs // 2 + 1) if self.share % each == 0]
         self.bs = max(smaller, default=self.bs)
         return bool(smaller)

@@ -1,4 +1,4 @@
-"""The training loop: two stages with fastai's Learner, each a rate finder's run and a cycle."""
+"""The training loop: two stages, each with a run of the learning rate finder and a cycle."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def plans(params: Train, is_pretrained: bool) -> list[Plan]:
 
 
 class Changed(Protocol):
-    """Called after every new row; if `is_whole`, training can resume from the state."""
+    """A function that is called after every new row of the history or of the finder's curve.
+
+    `is_whole` says whether training can resume from the state.
+    """
 
     def __call__(self, state: State, *, is_whole: bool) -> None:
         """Write the state."""

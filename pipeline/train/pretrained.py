@@ -31,7 +31,7 @@ def read_weights(wanted: str, architecture: Architecture) -> Weights | None:
 
     `imagenet` is the architecture's published file, downloaded once into data/weights/ and
     verified. Any other value is the path of a torch file (tensors only: nothing is unpickled) or a
-    safetensors file. Raises PipelineError if the download fails or the file is neither.
+    safetensors file. Raises PipelineError if the download fails or the file has another format.
     """
     if wanted == "none":
         return None

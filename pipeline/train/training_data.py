@@ -53,9 +53,9 @@ def read_task(
 ) -> Task:
     """Return the training data of a dataset, with its images decoded.
 
-    `parts` replaces those of split.csv; then `cache` is the prefix of the cached images. Raises
-    PipelineError if a table or the weights are missing or damaged, or if the training set is
-    unfit for training.
+    If `parts` is given, it replaces the parts in split.csv, and `cache` is the prefix of the names
+    of the cache files. Raises PipelineError if a table or the weights are missing or damaged, or if
+    the training set is unfit for training.
     """
     parts = read_parts(dataset) if parts is None else parts
     labels = classes_to_learn(dataset, parts)

@@ -367,5 +367,5 @@ def test_an_archive_larger_than_max_bytes_is_refused(
     root = fetching(max_bytes=len(TRAIN) - 1)
     result = fetch()
     assert result.exit_code == 1
-    assert f"too-large: {len(TRAIN)} bytes, at most {len(TRAIN) - 1}" in result.output
+    assert f"too-large: {len(TRAIN)} bytes; the limit is {len(TRAIN) - 1}" in result.output
     assert files(root / "data/tamil/incoming") == []

@@ -190,7 +190,7 @@ def test_the_peer_s_address_is_checked(web: Server, monkeypatch: pytest.MonkeyPa
         refused = refusal(session, f"http://routed.example:{port}/")
     assert (refused.reason, refused.detail) == (
         "private-address",
-        "routed.example led to 127.0.0.1",
+        "routed.example connected to 127.0.0.1",
     )
     assert not web.requests
 

@@ -317,7 +317,7 @@ def test_the_size_is_limited_declared_or_not(server: Server, get: Get, tmp_path:
     server.answers["/chunks"] = undeclared
     with pytest.raises(PipelineError) as caught:
         get(server.serve("/a", DATA), server.url + "/chunks", max_bytes=299_999)
-    assert "a: too-large: 300000 bytes, at most 299999" in caught.value.message
+    assert "a: too-large: 300000 bytes; the limit is 299999" in caught.value.message
     assert "chunks: too-large: over 299999 bytes" in caught.value.message
     assert server.hits == {"/a": 1, "/chunks": 1}
     assert get(server.url + "/chunks", max_bytes=300_000).size == 300_000

@@ -63,7 +63,8 @@ class UndoRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     version: Text = Field(
-        description="The state that the page knows; if there is a newer one, nothing is undone."
+        description="The version of the decisions that the page shows. "
+        "If they have changed since, nothing is undone."
     )
 
 
@@ -86,7 +87,9 @@ class State(BaseModel):
     images: int = Field(description="Number of images with an active decision.")
     by_action: dict[str, int]
     last: LastStep | None
-    data: str = Field(description="Version of the data; it changes when `dvc repro` writes them.")
+    data: str = Field(
+        description="Version of the data, which changes each time `dvc repro` writes the tables."
+    )
 
 
 class Index(BaseModel):

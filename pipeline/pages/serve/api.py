@@ -50,7 +50,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")  # a misspelt option is an error, not the default
 
-    top: int = Field(default=3, ge=1, le=20, description="How many classes the answer holds.")
+    top: int = Field(default=3, ge=1, le=20, description="How many classes to return.")
 
 
 QueryOptions = Annotated[Options, Query()]

@@ -267,9 +267,9 @@ def test_a_request_without_the_token_or_from_another_page_is_refused(
     evil = {"Origin": "http://evil.example"}
     for headers in ({TOKEN_HEADER: "x" * 43}, {TOKEN_HEADER: ""}, evil):
         check_refusal(
-            serve_client.post(path, content=b"{}", headers=headers), 403, "Token|other pages"
+            serve_client.post(path, content=b"{}", headers=headers), 403, "Token|another site"
         )
-    check_refusal(serve_client.get("/api/models", headers=evil), 403, "other pages")
+    check_refusal(serve_client.get("/api/models", headers=evil), 403, "another site")
     check_refusal(
         serve_client.get("/api/models", headers={"Host": "evil.example"}),
         421,

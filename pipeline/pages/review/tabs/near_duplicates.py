@@ -83,7 +83,7 @@ TAB = Tab(
     needs=(dedupe_path, pairs_path),
     command="dvc repro dedupe@{dataset}",
     empty="No duplicates.",
-    hint="“Removed”: one image of each cluster is kept. “Possible”: all are kept until somebody "
-    "decides. Least similar first. “3 bits from 1”: the hashes differ in 3 of 64 bits.",
+    hint="“Removed”: all but one image of each cluster are removed. “Possible”: all are kept until "
+    "somebody decides. Least similar first. “3 bits from 1”: the hashes differ in 3 of 64 bits.",
     layout="clusters",
 )
