@@ -72,8 +72,8 @@ def parse(data: bytes, find: Find | None = None, path: str = "") -> PenFile:
 def finder(files: Mapping[str, bytes], root: str = "include") -> Find:
     """Return a `find` for `parse` that searches `files` (path -> bytes) and nothing else.
 
-    `find` looks for a name below `root` and in the folder of the including file. Real files use
-    names such as `../../x.doc`. If such a name leads out of `files`, it is looked for below `root`.
+    `find` looks for a name below `root`, and then in the folder of the including file. Real files
+    use names such as `../../x.doc`; below `root`, a leading `../` is ignored.
     """
 
     def find(name: str, including: str) -> tuple[str, bytes] | None:

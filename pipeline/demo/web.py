@@ -1,7 +1,8 @@
 """Serve a world on this machine: image search, image hosts, an archive mirror, a request log.
 
 Each host of the world is a port of 127.0.0.1. The host "intranet" is not among the allowed
-addresses of a crawl. It gets requests only if a crawl follows a redirect that it must refuse.
+addresses of a crawl. A correct crawl refuses the redirect to this host, so any request there is a
+mistake.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Traffic:
-    """The requests that a web got, in order, and the addresses of its hosts."""
+    """The requests that a `Web` received, in order, and the addresses of its hosts."""
 
     addresses: Mapping[str, str]  # "address:port" by host of the world
     requests: Sequence[Request]
 
     def url(self, url: Url) -> str:
-        """Return the absolute URL of an address of the world."""
+        """Return the URL, with address and port, at which a `Url` of the world is served."""
         return f"http://{self.addresses[url.host]}{url.path}"
 
     def of(self, host: str) -> list[Request]:
@@ -76,7 +77,7 @@ class Web:
         return f"127.0.0.1:{self._servers[host].server_port}"
 
     def url(self, url: Url) -> str:
-        """Return the absolute URL of an address of the world."""
+        """Return the URL, with address and port, at which a `Url` of the world is served."""
         return f"http://{self.address(url.host)}{url.path}"
 
     @property

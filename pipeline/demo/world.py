@@ -1,7 +1,8 @@
 """The demo's world as values: search results, files, and the faults planted among them.
 
-A world knows no ports. `drawn_dances.py` and `drawn_archives.py` draw a small one, `folders.py`
-makes one of real files. `web.py` serves it; `found.py` checks what a run did with the faults.
+A world does not contain port numbers. `drawn_dances.py` and `drawn_archives.py` draw the content of
+a small world; `folders.py` makes a world of real files. `web.py` serves it; `found.py` checks what
+a run did with the faults.
 """
 
 from __future__ import annotations

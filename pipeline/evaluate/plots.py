@@ -95,7 +95,7 @@ def _show(axes: Axes, matrix: Ints, totals: Ints, names: Sequence[str], size: fl
 def draw_most_confused(path: Path, matrix: Ints, names: Sequence[str], title: str) -> None:
     """Draw the most confused pairs of classes as bars; with many classes, also their matrix.
 
-    The strings in `names` may be longer than the labels of the full matrix.
+    There is more room than in `draw_confusion`, so `names` may be longer.
     """
     pairs = most_confused(matrix)[:PAIRS]
     is_enlarged = len(names) > WITH_COUNTS and bool(pairs)

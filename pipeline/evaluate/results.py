@@ -100,7 +100,7 @@ def write_reports(dataset: str, shown: Evaluated, card: Card) -> None:
 def draw_reports(
     folder: Path, shown: Evaluated, matrix: Ints, classes: Sequence[ClassName]
 ) -> None:
-    """Draw the plots of one part; names are in scripts for which this machine has a font."""
+    """Draw the plots of one part, with class names in a script that this machine has a font for."""
     short = [tick(known.label, known.name, known.romanised) for known in classes]
     full = [both(known.label, known.name, known.romanised) for known in classes]
     part = f"{SETS[shown.name]}, {len(shown.actual)} samples"

@@ -65,7 +65,9 @@ def scan(params: Folder) -> list[Entry]:
 
 
 def scan_folder(root: Path, layout: str = "class") -> list[Entry]:
-    """List the files of `root`: `<class>/...` or, with `part/class`, `<part>/<class>/...`.
+    """List the files of `root`.
+
+    Their paths are `<class>/...`, or `<part>/<class>/...` if `layout` is "part/class".
 
     Raises PipelineError if every class has the name of a part.
     """
@@ -113,9 +115,9 @@ def _part(name: str) -> str:
 def scan_table(root: Path, table: str, columns: Mapping[TableColumn, str]) -> list[Entry]:
     """List the rows of a CSV, TSV or Parquet file in `root`.
 
-    `columns` maps names in `COLUMNS` to the names in the table, if they differ. Other columns of
-    the table are read, too, if their names are in `COLUMNS`. Raises PipelineError if the table
-    cannot be read, or if it has no column for images or none for labels.
+    The table's columns are found by the names in `COLUMNS`. For those that the table calls
+    something else, `columns` maps a name in `COLUMNS` to the name in the table. Raises
+    PipelineError if the table cannot be read, or if it has no column for images or none for labels.
     """
     source = Table(root / table)
     names = _column_names(source, columns)

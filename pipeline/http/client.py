@@ -123,7 +123,7 @@ class Politeness(Protocol):
     """Rules that `get` follows before and after each request."""
 
     def turn(self, url: str) -> AbstractContextManager[None]:
-        """Wait until the host may be asked, and hold the slot during the block.
+        """Wait until a request to the host is allowed, and count it as running during the block.
 
         Raises Rejected if the host must not be asked.
         """

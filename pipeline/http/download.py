@@ -200,7 +200,7 @@ def _receive(session: GuardedSession, source: str, part: PartialFile, bounds: Bo
 def _prepare(
     source: str, url: str, response: requests.Response, part: PartialFile, bounds: Bounds
 ) -> int | None:
-    """Cut `part` to where the body of a response starts; return the size of the whole file.
+    """Cut `part` to the offset at which the response continues; return the whole file's size.
 
     The size is None if the server does not declare it. Raises Rejected if the body does not fit.
     """

@@ -72,7 +72,7 @@ _deadline = threading.local()
 
 @contextmanager
 def deadline(moment: float) -> Iterator[None]:
-    """Make `moment`, on the clock of time.monotonic(), this thread's deadline within the block."""
+    """Within the block, this thread's deadline is `moment`, a time of time.monotonic()."""
     before = getattr(_deadline, "at", NEVER)
     _deadline.at = moment
     try:

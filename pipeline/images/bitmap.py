@@ -54,8 +54,9 @@ class Bitmap:
     def png(self) -> bytes:
         """A bi-level PNG whose data is stored without compression (RFC 2083, RFC 1950).
 
-        Every PNG reader opens it. In Parquet, zstd compresses a column of such PNGs to a third of
-        the size of deflated ones, because letters resemble each other. Encoding takes little time.
+        Every PNG reader opens it. Parquet compresses a whole column with zstd, which finds what
+        letters have in common. The column takes a third of the space of PNGs that are compressed
+        one by one. Encoding takes little time.
         """
         scanlines = np.zeros((self.height, self.rows.shape[1] + 1), np.uint8)  # filter 0, then bits
         scanlines[:, 1:] = self.rows
@@ -72,7 +73,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def encode_tiff(bitmap: Bitmap) -> bytes:
-    """Return a TIFF exactly as HP wrote it: big-endian, one uncompressed strip, BlackIsZero."""
+    """Return a TIFF in the exact form of HP's archives: big-endian, one raw strip, BlackIsZero."""
     resolutions, strip = 146, 162  # offsets in the file, after the directory
     entries = [
         (256, _SHORT, bitmap.width),

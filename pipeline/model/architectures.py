@@ -58,7 +58,7 @@ def _resnet34(channels: int) -> nn.Sequential:
 
 
 def _resnet_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename torchvision's weights to the body's, whose children are numbered in this order."""
+    """Rename torchvision's weights as in the body, where the children below have these numbers."""
     order = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
     return {
         f"{order.index(key.split('.')[0])}.{key.split('.', 1)[1]}": value

@@ -1,6 +1,7 @@
 """Inputs to a network: encoded images, decoded once into uint8 arrays of equal shape.
 
-`prepare` and what it calls need only Pillow and numpy: `export.pkl` contains them by value.
+`export.pkl` contains the code of `prepare` and of what it calls, so these import only Pillow and
+numpy.
 """
 
 from __future__ import annotations

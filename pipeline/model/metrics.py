@@ -47,8 +47,9 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 def balanced_accuracy_interval(matrix: Ints) -> tuple[float, float]:
     """Return the 95% interval of the balanced accuracy of a confusion matrix.
 
-    The interval is normal, from the binomial variance of each class. The variance uses Laplace's
-    estimate (right + 1) / (n + 2), so that it is not zero for a class without errors.
+    The interval is a normal approximation; its variance comes from the binomial variance of each
+    class's recall. The variance uses Laplace's estimate (right + 1) / (n + 2), so that it is not
+    zero for a class without errors.
     """
     counts = matrix.sum(1)
     held = counts > 0

@@ -31,9 +31,10 @@ HOST = "127.0.0.1"  # this machine only
 class LocalPage:
     """A FastAPI app behind the request guard: add routes to `app`, serve `asgi`.
 
-    `folder` holds the page's own `templates/` and `static/`. Templates extend `base.html`; `render`
-    gives them the token, which is random if `token` is None. Static files are at `/static/base`
-    (shared) and `/static/page`. Errors are JSON: `{"error": "one line"}`.
+    `folder` holds the page's own `templates/` and `static/`. The guard expects `token` with each
+    request; None makes a random one. `render` passes the token to the templates, which extend
+    `base.html`. Static files are at `/static/base` (shared) and `/static/page`. Errors are JSON:
+    `{"error": "one line"}`.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ class Audit:
 
 
 def residual_method(policy: Dedupe) -> str:
-    """Return a sentence on which leaks the audit did not look for, and on what `perhaps` counts."""
+    """Return a sentence that says which leaks were not looked for, and what `perhaps` includes."""
     if policy.method == "exact":
         return "same bytes only; near-duplicates were not searched"
     unseen = [kind.plural for kind in KINDS.values() if not kind.is_searched(policy)]

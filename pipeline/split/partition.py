@@ -214,10 +214,10 @@ def decisions_by_part(
 ) -> dict[str, int]:
     """Count, by part, the images that people have decided about.
 
-    An image has two parts: the one that it is in, and the one that it would be in without decisions
-    (`undecided`). It counts for the one that comes later in the order train, valid, test. A
-    decision about an image of the validation or test set changes the metrics measured there, and a
-    person who has seen the losses may flatter the model. So these decisions are counted separately.
+    Decisions about validation and test images are counted, because they change the metrics, and a
+    person who has seen the losses may decide in the model's favour. Without decisions, an image may
+    be in another part (`undecided`). Then the later of the two parts counts, in the order train,
+    valid, test.
     """
     order = (OUT, *PARTS)
     place = dict.fromkeys(decided, -1)

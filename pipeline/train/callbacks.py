@@ -18,7 +18,7 @@ from pipeline.train.loaders import seed_of
 
 
 class Forward(Callback):
-    """Run the forward pass of every batch within contexts, such as mixed precision.
+    """Run the forward pass of every batch within context managers, such as torch's autocast.
 
     fastai's own callback for mixed precision supports CUDA only.
     """
@@ -39,7 +39,7 @@ class Forward(Callback):
         self.entered.close()
 
     def after_pred(self) -> None:
-        """Exit the contexts; the loss is computed in float32."""
+        """Exit the contexts of mixed precision, so that the loss is computed in float32."""
         self.leave()
         self.learn.pred = self.learn.pred.float()
 

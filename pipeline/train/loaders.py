@@ -33,8 +33,8 @@ class Batches:
     incomplete last batch is dropped. Without it, all images come unchanged and in order. `halve`
     makes batches smaller.
 
-    Process `rank` of `ranks` gets its share of every batch, or of the unchanged images. Raises
-    PipelineError if its share of a batch is less than two images: norm layers need two.
+    Process `rank` of `ranks` gets its share: with `augmenting`, of every batch; else of all images.
+    Raises PipelineError if its share of a batch is less than two images: norm layers need two.
     """
 
     def __init__(
