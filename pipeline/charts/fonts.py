@@ -73,7 +73,7 @@ def drawable(*names: str | None) -> str:
 
 
 def tick(label: str, name: str, romanised: str | None = None) -> str:
-    """Return a class's name for an axis: the first drawable of name, romanised name and label.
+    """Return a class's text on an axis: its name, romanised name or label, whichever can be drawn.
 
     Long names are cut. If none can be drawn, the label's code points are returned.
     """

@@ -385,7 +385,7 @@ def load_params(path: Path = PARAMS) -> Params:
     """Return the validated params.yaml.
 
     Raises PipelineError if the file is missing, is not YAML, or has an unknown key, a wrong value
-    or a missing key. The line names the key, the value and what is allowed.
+    or a missing key. The message names the key, the value and what is allowed.
     """
     return read_params(path)[1]
 

@@ -1,4 +1,4 @@
-"""Insert entries into the text of params.yaml, and leave every other byte as it is."""
+"""Insert entries into the text of params.yaml, and leave the rest unchanged."""
 
 from __future__ import annotations
 

@@ -130,10 +130,10 @@ _KEYS = ("time", *(field.name for field in fields(Attempt) if field.name != "tim
 class Ledger:
     """The ledger and the images of one dance, locked by one process at a time.
 
-    `stored` maps the sha256 of each image on the disk to its attempt, if the image has one of the
-    demanded `licences`. `latest` maps each URL to its latest attempt. Entering the context locks
-    the folder, and removes a truncated last line and the leftovers of a killed run. It raises
-    PipelineError if another process is crawling into the folder.
+    An attempt is one try to download a URL. `stored` maps the sha256 of each image on the disk that
+    has one of the demanded `licences` to its attempt. `latest` maps each URL to its latest attempt.
+    Entering the context locks the folder, and removes a truncated last line and the leftovers of a
+    killed run. It raises PipelineError if another process is crawling into the folder.
     """
 
     def __init__(self, folder: Path, licences: Collection[str] = ()) -> None:
@@ -251,8 +251,8 @@ class Ledger:
     def report(self, asked: int) -> dict[str, Any]:
         """Return the metrics: images asked for, stored and duplicate; refusals by reason; licences.
 
-        A URL counts once, by its latest attempt. So another run that finds nothing new changes
-        nothing.
+        A URL counts once, by its latest attempt. So the metrics stay the same if another run finds
+        nothing new.
         """
         latest = self.latest.values()
         here = sum(one.outcome != "refused" and one.sha256 in self.stored for one in latest)

@@ -43,7 +43,10 @@ NONE = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32)
 
 
 class Edges(NamedTuple):
-    """Pairs of contents by kind; a pair has one kind only. KINDS describes each field."""
+    """Pairs of contents (distinct images) by kind; a pair has one kind only.
+
+    KINDS describes each field.
+    """
 
     near: Pairs = NONE
     mirror: Pairs = NONE

@@ -1,4 +1,4 @@
-"""The settings with which convert drew pen files, kept in samples.parquet and in models."""
+"""The settings that `convert` drew pen files with; samples.parquet and models keep them."""
 
 from __future__ import annotations
 

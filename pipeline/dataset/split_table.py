@@ -1,4 +1,4 @@
-"""split.csv: the part of each sample (train, valid or test), or out, with a reason."""
+"""split.csv: whether each sample is in train, valid or test, or out and for which reason."""
 
 from __future__ import annotations
 

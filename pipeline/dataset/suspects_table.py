@@ -1,4 +1,4 @@
-"""suspects.parquet: labels that are probably wrong according to models trained without them."""
+"""suspects.parquet: labels that are probably wrong, says a model not trained on the sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read and write the tables below data/<dataset>/, with the same wording for the same error."""
+"""Read and write the tables below data/<dataset>/. The same error always has the same message."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Decide which duplicates are removed, by stars, and which labels conflict, by components.
+"""Stars decide which duplicates are removed; components decide which labels conflict.
 
-A star is a kept content and the contents within a distance of it. A component is a set of contents
-that are linked by near-duplicate pairs, directly or through others; the ends of such a chain may
-differ a lot, so components never decide removal.
+A star is a kept content and the contents whose hashes differ from its hash in few bits. A component
+is a set of contents that are linked by near-duplicate pairs, directly or through others; the ends
+of such a chain may differ a lot, so components never decide removal.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def mark(
     `verdicts` are people's decisions by content id.
 
     - Of the samples of one content, the preferred one is kept: see `contents_of`.
-    - Of near-duplicates, stars decide: see `stars`.
+    - Of near-duplicates, the centre of each star is kept: see `stars`.
     - All samples of a component with two or more labels are in conflict and stay out.
     - People's decisions override all of these.
     """

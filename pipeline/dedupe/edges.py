@@ -51,8 +51,8 @@ def edges_of(
 def crop_edges(segments: Sequence[Sequence[int]]) -> Pairs:
     """Return the pairs of contents with two or more matching regions; their distance is -1.
 
-    `segments` are the hashes of the regions of each content. Each content of a pair must have two
-    different regions that match a region of the other. The pairs are for review only: of the 25
+    `segments` are the hashes of the regions of each content. Each content of a pair must have at
+    least two regions that match some region of the other. The pairs are for review only: of the 25
     found among 333 real photos, seven showed the same photo or came from the same session.
     """
     owner = np.repeat(np.arange(len(segments)), [len(hashes) for hashes in segments])

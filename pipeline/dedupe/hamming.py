@@ -3,9 +3,9 @@
 Algorithm: cut the bits into t + g blocks. Two hashes that differ in at most t bits differ in at
 most t blocks, so they agree on at least g blocks (pigeonhole principle). For every choice of g
 blocks, sort the hashes by these blocks. Those that agree on all g form a bucket and are compared.
-Each pair within t shares a bucket at least once. It counts for its first g agreeing blocks only, so
-it is found once. Source: Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling",
-WWW 2007.
+Each pair within t shares a bucket at least once. It is reported only in the bucket of the first g
+blocks on which it agrees, so it is found once. Source: Manku, Jain and Das Sarma, "Detecting
+near-duplicates for web crawling", WWW 2007.
 
 Speed: a permutation of the bits moves the chosen blocks to the top. Then a plain sort of the values
 forms the buckets, the distance of two values stays the same, and the inverse permutation returns
@@ -99,7 +99,7 @@ def near_values(values: U64, within: int, *, threads: int | None = None) -> Pair
 def placed(values: U64, found: Iterable[Found]) -> Pairs:
     """Return the `found` pairs of values as positions in strictly increasing `values` (n,).
 
-    No two searches may find the same pair.
+    `found` has the pairs of several searches; no pair may be in two of them.
     """
     left, right = joined(found)
     a, b = np.searchsorted(values, left), np.searchsorted(values, right)
@@ -113,9 +113,9 @@ def expand(found: Pairs, inverse: NDArray[np.intp], most: int | None = None) -> 
     """Turn pairs of distinct values into pairs of the items that have these values.
 
     `found` are pairs of values, and `inverse` (n,) is the value of each of n items. Items with the
-    same value form pairs at distance 0. If two values make more than `most` pairs of items, two
-    stars replace them: the first item of each value with all items of the other. So every item
-    keeps a partner, and the number of pairs stays linear.
+    same value form pairs at distance 0. If two values make more than `most` pairs of items, only
+    some of these are returned: the first item of each value with all items of the other. So every
+    item keeps a partner, and the number of pairs stays linear.
     """
     counts = np.bincount(inverse, minlength=1)
     items = np.argsort(inverse, kind="stable")
@@ -144,7 +144,7 @@ def expand(found: Pairs, inverse: NDArray[np.intp], most: int | None = None) -> 
 
 
 def _products(left: Ints, left_counts: Ints, right: Ints, right_counts: Ints) -> tuple[Ints, ...]:
-    """Return the product of two ranges for each of r rows, as columns (row, i, j).
+    """Return all pairs (i, j) from two ranges, for each of r rows, as columns (row, i, j).
 
     The ranges of a row start at `left` and `right` (r,) and are `left_counts` and `right_counts`
     (r,) long.
@@ -187,7 +187,7 @@ def _cheapest(values: U64, within: int, bits: Sequence[int]) -> int:
 
     `bits` are the bits that vary. The cost of g is the time to sort the values once for each choice
     of blocks, plus the time to compare the pairs that meet in a bucket. A sample of random pairs
-    shows how many meet; uniform hashes give the lower bound.
+    shows how many meet; at least as many are assumed as for uniform hashes.
     """
     n = values.size
     every = n * n / 2 * COMPARE_NS

@@ -119,8 +119,8 @@ Hashed = tuple[str, list[int] | Rejected]  # the content id, and the hashes or w
 def hash_all(images: Iterable[Encoded], kind: Kind, total: int) -> Iterator[Hashed]:
     """Hash about `total` images on all processors; yields the hashes in the order of the images.
 
-    Pillow decodes outside the GIL, but half of the time for a small image is spent in Python. So
-    many images are hashed in processes; on two processors, this is 1.6 times as fast as threads.
+    Pillow decodes outside the GIL, but half of the time for a small image is spent in Python. If
+    there are many images, processes hash them: on two processors, 1.6 times as fast as threads.
     """
     processors = os.cpu_count() or 1
     hash_one = partial(hash_image, kind)
@@ -148,7 +148,8 @@ def _hash_batch(kind: Kind, batch: list[Encoded]) -> list[Hashed]:
 def all_hashed(found: Iterable[Hashed], source: object) -> Iterator[tuple[str, list[int]]]:
     """Yield (content id, hashes).
 
-    Raises PipelineError at the first image without hashes; `source` is the file that holds them.
+    Raises PipelineError at the first image without hashes; `source` is the file that holds the
+    images.
     """
     for name, hashes in found:
         if isinstance(hashes, Rejected):

@@ -1,10 +1,10 @@
 """Hash images and search for near pairs on Dask workers.
 
 Search: `hamming` sorts all values by every choice of blocks, and compares those that agree on the
-chosen blocks. Here the bits of the chosen blocks are a key. A hash of its key decides the partition
-that a value is sent to, so all values that agree meet in one partition, and `hamming.search_by`
-searches there. It finds a pair for its first agreeing blocks only, so no pair is found in two
-partitions.
+chosen blocks. Here the bits of the chosen blocks are a key. The key of a value decides which
+partition it is sent to. So all values that agree meet in one partition, and `hamming.search_by`
+searches there. `search_by` reports a pair only for the first blocks on which the pair agrees, so no
+pair is found in two partitions.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def near_values(cluster: Cluster, dataset: str, values: U64, within: int) -> Pai
     """Return the positions of all pairs of `values` (n,) that differ in at most `within` bits.
 
     The values must be strictly increasing. Workers find the same pairs as `hamming.near_values`.
-    This process holds the values and the pairs in memory; the workers together hold `MASKS` times
-    the values.
+    This process holds the values and the pairs in memory; the workers together hold up to `MASKS`
+    copies of the values.
     """
     if values.size < SPREAD_FROM or within == 0:
         return hamming.near_values(values, within)
@@ -128,7 +128,7 @@ RowGroup = tuple[str, int]  # the URL of a Parquet file, and which of its row gr
 def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known: Known) -> None:
     """Add the hashes of the `missing` contents of a dataset to `known`; workers compute them.
 
-    If the cluster has a storage, the shards are kept there, so that later runs need not hash again;
+    Workers write the hashes to files (shards). A cluster with a storage keeps them for later runs;
     otherwise they are deleted. Raises PipelineError if an image cannot be decoded.
     """
     policy = hashlib.sha256(kind.policy.encode()).hexdigest()[:8]
@@ -136,7 +136,7 @@ def hash_on(cluster: Cluster, dataset: str, missing: set[str], kind: Kind, known
     left = set(missing)
 
     def take(shard: str) -> int:
-        """Move the hashes of a shard to `known`; return how many were missing."""
+        """Move the hashes of a shard to `known`; return how many were not in `known` before."""
         rows = known_from(read_shard(shard), kind)
         found = {
             name: row for name, row in rows.items() if name in left and len(row) >= kind.enough

@@ -98,7 +98,7 @@ def report_of(
 ) -> dict[str, Any]:
     """Return the metrics: numbers of samples by status, of pairs by kind, and of clusters.
 
-    `clusters` (m,) has the cluster of each content.
+    `clusters` (m,) are the cluster numbers of the m distinct images.
     """
     reasons = Counter(marks.reason)
     in_conflict = np.array(marks.status) == CONFLICT

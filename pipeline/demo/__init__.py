@@ -1,1 +1,1 @@
-"""Run the whole pipeline offline: a synthetic world, a local web that serves it, and the run."""
+"""Run the whole pipeline offline, on synthetic data from servers on this machine."""

@@ -90,7 +90,7 @@ def _copies(seed: int) -> list[Member]:
 
 
 def _corrupt(seed: int) -> list[Member]:
-    """Return two damaged pen files: one ends amid a point, one has garbage instead of points."""
+    """Return two damaged pen files: one cut inside a point, one with garbage for points."""
     whole, garbled = (
         (
             _path(writer, "016", 99),

@@ -67,8 +67,8 @@ def image_url(dance: str, index: int) -> Url:
 def mislabelled(dance: str) -> tuple[str, int]:
     """Return the dance and the number of the image that also appears under this dance's name.
 
-    Each of the first four dances (the demo's own) takes the image from the dance before it, and the
-    first from the fourth. A dance that is added later takes it from the first.
+    The demo's own four dances form a ring: each takes the image from the dance before it, and the
+    first dance from the fourth. A dance that is added later takes it from the first.
     """
     at = list(figures.STYLES).index(dance)
     return list(figures.STYLES)[(at - 1) % 4 if at < 4 else 0], at + 1

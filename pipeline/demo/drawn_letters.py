@@ -83,7 +83,7 @@ class Handwriting:
         )
 
     def write(self, letter: str, trial: int, seed: int) -> list[list[tuple[int, int]]]:
-        """Return the strokes of one trial as tablet points (y points down)."""
+        """Return the strokes of one trial as points on the tablet; y grows downwards."""
         chance = random.Random(f"{seed}/trial/{self.writer}/{letter}/{trial}")
         height = self.height * chance.uniform(0.9, 1.1)
         turn = self.turn + chance.gauss(0, 0.03)

@@ -1,4 +1,4 @@
-"""Compare what a run did with what was planted, using its stages' files and the web's log."""
+"""Compare the planted faults with a run's results, from its files and the web's log."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class DanceEvidence:
         return any(_is_copy(*pair, NEAR_DUPLICATE) for pair in ((copy, twin), (twin, copy)))
 
     def _is_trespassed(self, plant: Plant) -> bool:
-        """Return whether the run made a request that this fault forbids."""
+        """Return whether the run requested an address that it had to leave alone."""
         if plant.fault == Fault.ROBOTS:
             return any(r.path == plant.url.path for r in self._traffic.of(plant.url.host))
         return plant.fault == Fault.PRIVATE and bool(self._traffic.of(INTRANET))

@@ -1,4 +1,4 @@
-"""`kalai demo`: run the whole pipeline in a scratch copy of the project, on a local web."""
+"""`kalai demo`: run the whole pipeline offline, in a scratch copy of the project."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Tables = Callable[[Any], list[Block]]  # from a report's content to blocks
 
 @dataclass(frozen=True)
 class Context:
-    """The run that a page is about, the run to compare it with, and the galleries by plan."""
+    """The run that a page is about, the run to compare it with, and for each plan its gallery."""
 
     run: Run
     before: Run | None
