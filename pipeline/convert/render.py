@@ -42,7 +42,7 @@ class Outline(NamedTuple):
 
 
 class Renderer:
-    """Draws letters at `dpi` with a pen of `pen_width` pixels; keeps a table of short lines' pixels.
+    """Draws letters at `dpi` with a pen of `pen_width` pixels; has a table of short lines' pixels.
 
     An image has the letter's natural size: its extent in pixels, plus `margin_of(pen_width)` on
     every side. A stroke of one point is a dot.
