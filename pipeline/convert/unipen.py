@@ -254,7 +254,10 @@ def _spans(text: str) -> tuple[Span, ...] | None:
 
 
 def _all_points(rows: list[bytes], names: list[tuple[str, ...]], is_cut: bool) -> list[Points]:
-    """Return each stream's numbers, (n, columns); parsed in one call if all columns agree."""
+    """Return each stream's numbers, (n, columns).
+
+    One call parses all streams with equal columns.
+    """
     texts = [text.strip() for text in rows]
     if len(set(names)) == 1:
         table = _whole_numbers(b"\n".join(filter(None, texts)), len(names[0]))

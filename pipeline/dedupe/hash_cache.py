@@ -77,10 +77,10 @@ def hashes_of(
     kind: Kind = PHASH,
     hash_missing: Callable[[set[str], Kind, Known], None] | None = None,
 ) -> list[list[int]]:
-    """Return the hashes of m contents of a dataset, in the order of `content_ids` (m,).
+    """Return the hashes of the contents with these `content_ids` (m,), in the same order.
 
-    Only contents that are not in the cache are decoded. `hash_missing`, if given, does this on
-    workers: it adds the hashes of the missing contents to the known ones.
+    Only contents that are not in the cache are decoded. `hash_missing`, if given, hashes these on
+    workers and adds the results to the known hashes.
 
     Raises PipelineError with the content id if an image cannot be decoded.
     """

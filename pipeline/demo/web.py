@@ -51,7 +51,7 @@ class Traffic:
     requests: Sequence[Request]
 
     def url(self, url: Url) -> str:
-        """Return the URL, with address and port, at which a `Url` of the world is served."""
+        """Return the real URL, with address and port, of a `Url` in the world."""
         return f"http://{self.addresses[url.host]}{url.path}"
 
     def of(self, host: str) -> list[Request]:
@@ -77,7 +77,7 @@ class Web:
         return f"127.0.0.1:{self._servers[host].server_port}"
 
     def url(self, url: Url) -> str:
-        """Return the URL, with address and port, at which a `Url` of the world is served."""
+        """Return the real URL, with address and port, of a `Url` in the world."""
         return f"http://{self.address(url.host)}{url.path}"
 
     @property

@@ -134,8 +134,8 @@ def draw_most_confused(path: Path, matrix: Ints, names: Sequence[str], title: st
 def neighbours(matrix: Ints, count: int) -> NDArray[np.int64]:
     """Return the indices of up to `count` classes from the most confused pairs.
 
-    The order puts classes that are confused with each other side by side: after each class comes
-    the one that is most confused with the last three.
+    The order puts classes that are confused with each other side by side: the next class is always
+    the one that is most confused with the three before it.
     """
     wrong = matrix + matrix.T
     np.fill_diagonal(wrong, 0)

@@ -129,7 +129,7 @@ class Politeness(Protocol):
         """
 
     def check_response(self, url: str, status: int, headers: Mapping[str, str]) -> None:
-        """Raise Rejected if a response forbids its use."""
+        """Raise Rejected if the headers of a response forbid the use of its content."""
 
 
 class NoPoliteness:

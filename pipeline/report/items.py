@@ -69,7 +69,7 @@ class Report:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Shows those of several reports that exist.
+    """Shows whichever of `reports` exist.
 
     If none exists, shows the text `missing` and which stage to run.
     """

@@ -1,4 +1,4 @@
-"""The review page: its HTML around the API."""
+"""The web app of the review page: the API, and the HTML page that calls it."""
 
 from __future__ import annotations
 
