@@ -24,7 +24,7 @@ BATCH_BYTES = 8_000_000  # limit of a batch when members are large
 
 @dataclass(slots=True)
 class PartCounts:
-    """What became of the members of the archive for one official part, in numbers."""
+    """How many members of one part's archive became samples, and how many did not, by reason."""
 
     samples: int = 0
     classes: Counter[str] = field(default_factory=Counter)

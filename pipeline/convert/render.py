@@ -156,7 +156,7 @@ class _Page(NamedTuple):
 
 
 def _lay_out(letters: Sequence[Outline], renderer: Renderer) -> _Page:
-    """Return letters on whole pixels; each letter has at least one point."""
+    """Return the letters with whole-number coordinates; each must have at least one point."""
     strokes = [stroke for letter in letters for stroke in letter.strokes if len(stroke)]
     points = np.ascontiguousarray(np.concatenate(strokes).T)
     if renderer.y_axis == "up":

@@ -30,7 +30,10 @@ class Progress:
         )
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
-        """Add `count` finished items, set the note unless it is None, and show both when due."""
+        """Add `count` finished items; set the note unless it is None.
+
+        Shows both if it is time to.
+        """
         self.done += count
         if note is not None:
             self.note = note

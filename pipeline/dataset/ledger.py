@@ -77,9 +77,9 @@ def is_licensed(licence: str | None, demanded: Collection[str]) -> bool:
 def provenance(attempts: Iterable[Attempt], demanded: Collection[str] = ()) -> dict[str, Attempt]:
     """Return the attempt that is recorded as the source of each image, by sha256.
 
-    Several URLs may give the same bytes. The preferred attempt is one with a demanded licence; then
-    one with any licence; then the one from the earliest day, so that a later crawl changes no
-    source; then the one with the best rank. The order in which responses arrived has no effect.
+    Several URLs may give the same bytes. Preferred are, in this order, a demanded licence, any
+    licence, the earliest day, and the best rank. The earliest day is preferred so that a later
+    crawl does not change a recorded source. The order in which responses arrived has no effect.
     """
     best: dict[str, Attempt] = {}
     for attempt in attempts:

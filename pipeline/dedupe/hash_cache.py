@@ -161,7 +161,7 @@ def all_hashed(found: Iterable[Hashed], source: object) -> Iterator[tuple[str, l
 
 
 def hash_files(paths: Sequence[Path], kind: Kind) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """Return (content id, bytes) of each file in order, and the hashes by content id.
+    """Return (content id, size in bytes) of each file in order, and the hashes by content id.
 
     Equal files are decoded once. An image that cannot be decoded has a Rejected in place of hashes.
     Raises OSError with the path if a file cannot be read.

@@ -110,7 +110,7 @@ def draw_gallery(dance: str, seed: int) -> Gallery:
 def _faults(
     dance: str, seed: int, images: Sequence[Image.Image], site: Site
 ) -> Iterator[tuple[Plant, Answer | None]]:
-    """Yield each planted fault of a dance and the response at its address (None: HTTP 404)."""
+    """Yield each fault planted among a dance's images, and the response there (None: HTTP 404)."""
 
     def plant(fault: Fault, name: str, twin: Url | None = None, twin_dance: str = dance) -> Plant:
         host = IMAGE_HOSTS[len(name) % len(IMAGE_HOSTS)]

@@ -79,7 +79,7 @@ class AnyOf:
     stage: str
 
     def blocks(self, context: Context) -> list[Block]:
-        """Return the blocks of the reports that exist, or what is missing."""
+        """Return the blocks of the reports that exist, or a block that says what is missing."""
         found = [block for report in self.reports for block in report.found(context)]
         return found or [Missing(self.missing, f"dvc repro {self.stage}@{context.run.dataset}")]
 
@@ -92,7 +92,7 @@ class Chart:
     caption: str
 
     def blocks(self, context: Context) -> list[Block]:
-        """Return the plot, or what is missing."""
+        """Return the plot, or a block that says what is missing."""
         path = reports_folder(context.run.dataset) / self.name
         if not path.exists():
             return [missing(context.run, self.name)]
@@ -106,7 +106,7 @@ class Images:
     plan: Plan
 
     def blocks(self, context: Context) -> list[Block]:
-        """Return the gallery, or what is missing."""
+        """Return the gallery, or a block that says what is missing."""
         return list(context.galleries[self.plan])
 
 

@@ -57,7 +57,7 @@ class Rows:
     reports: Mapping[str, Callable[[Any], list[Row]]]
 
     def blocks(self, context: Context) -> list[Block]:
-        """Return the table, or what is missing."""
+        """Return the table, or a block that says what is missing."""
         now = self._table(context.run)
         if not now:
             return [

@@ -1,4 +1,4 @@
-"""The page of `kalai serve`: its HTML around the API."""
+"""The web app of `kalai serve`: the API, and the HTML pages that call it."""
 
 from __future__ import annotations
 
