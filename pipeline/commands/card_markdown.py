@@ -108,7 +108,7 @@ def counted(what: str, values: pd.Series[Any]) -> Iterator[str]:
 
 
 def classes(facts: Facts) -> Iterator[str]:
-    """Yield a table of the samples of each class: all, kept by dedupe, and in each part."""
+    """Yield a table of sample counts, a row for each class: all, kept, and in each part."""
     samples = facts.samples
     columns = [("samples", samples[LABEL].notna())]
     if samples[STATUS].notna().any():

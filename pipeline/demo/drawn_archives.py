@@ -1,4 +1,4 @@
-"""Draw the handwriting archives of the demo, in HP's layout, with planted faults."""
+"""Make the demo's archives of drawn handwriting, in the layout of HP's, with planted faults."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Stage: archives of handwriting, downloaded once and verified on every run.
 
-params.yaml need not give the sha256 of an archive, so each sha256 is recorded in two places: beside
-the archives, where DVC keeps it, and in the report, where git keeps it. A fresh clone has only the
-report.
+params.yaml need not give the sha256 of an archive. So the first download records it, beside the
+archives and in the report. DVC keeps the first record, git the second; a fresh clone has only the
+second.
 """
 
 from __future__ import annotations

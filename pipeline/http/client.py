@@ -123,7 +123,7 @@ class Politeness(Protocol):
     """Rules that `get` follows before and after each request."""
 
     def turn(self, url: str) -> AbstractContextManager[None]:
-        """Wait until a request to the host is allowed, and count it as running during the block.
+        """Wait until the host may get another request; count one as running in the `with` block.
 
         Raises Rejected if the host must not be asked.
         """

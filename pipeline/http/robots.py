@@ -76,7 +76,7 @@ class HostPoliteness:
 
     @contextmanager
     def turn(self, url: str) -> Iterator[None]:
-        """Wait until a request to the URL's host is allowed; count it as running during the block.
+        """Wait until the URL's host may get another request; count one as running in the block.
 
         Raises Rejected. Its reason is "robots" if robots.txt forbids the URL, "busy" if the wait
         would exceed `limits.max_wait_s`, or else the reason why robots.txt could not be read.

@@ -1,8 +1,8 @@
 """Read and write tables as Parquet shards: `<url>/part-000000.parquet`, `part-000001`, and so on.
 
-A URL is a local path or any that fsspec supports (`s3://bucket/kalai`, `file:///mnt/kalai`,
-`memory://kalai`). A shard is written atomically, and writing it again replaces it. If a store
-fails, OSError is raised; errors of a store's own types become PipelineError.
+A URL is a local path, or a URL that fsspec supports (`s3://bucket/kalai`, `file:///mnt/kalai`,
+`memory://kalai`). A shard is written atomically, and writing it again replaces it. If the file
+system fails, OSError is raised; an error of another type becomes PipelineError.
 """
 
 from __future__ import annotations

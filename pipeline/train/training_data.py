@@ -53,9 +53,9 @@ def read_task(
 ) -> Task:
     """Return the training data of a dataset, with its images decoded.
 
-    If `parts` is given, it replaces the parts in split.csv, and `cache` is the prefix of the names
-    of the cache files. Raises PipelineError if a table or the weights are missing or damaged, or if
-    the training set is unfit for training.
+    Without `parts`, those of split.csv are used. With them, `cache` must be given: the names of the
+    cache files begin with it. Raises PipelineError if a table or the weights are missing or
+    damaged, or if the training set is unfit for training.
     """
     parts = read_parts(dataset) if parts is None else parts
     labels = classes_to_learn(dataset, parts)

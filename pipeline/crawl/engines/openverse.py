@@ -27,7 +27,7 @@ class Openverse(Engine):
         return cls(home_url(params, cls.default_url), params.licences)
 
     def page(self, query: str, number: int, offset: int, fetch: Fetch) -> Page:
-        """Return a page, read from the list `results`."""
+        """Return a page: the hits in the list `results` of the JSON."""
         parameters = {"q": query, "page": number + 1, "page_size": 20} | self.filters
         answer = json_object(fetch(f"{self.home}/v1/images/?{urlencode(parameters)}"))
         items = object_list(answer, "results")

@@ -1,6 +1,6 @@
 """What a tab of the review page is, and the sections of images that it shows.
 
-A tab is a module of this package with a `TAB`; `registry.py` lists them all.
+A tab is a module of this package that defines `TAB`. `registry.py` lists all tabs.
 """
 
 from __future__ import annotations
