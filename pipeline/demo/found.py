@@ -98,7 +98,7 @@ class DanceEvidence:
         self._marks = _marks("dances")
 
     def findings(self, galleries: Sequence[Gallery]) -> list[Finding]:
-        """Return a finding for each kind of fault in these galleries, and one for faultless ones."""
+        """Return a finding for each kind of fault in these galleries, and one for good images."""
         plants = [plant for gallery in galleries for plant in gallery.plants]
         findings = []
         for fault in dict.fromkeys(plant.fault for plant in plants):
