@@ -2,7 +2,7 @@
 
 HP drew with Java2D: `BasicStroke(2)` (square caps), one `drawLine` for each pair of neighbouring
 points, no antialiasing, default stroke normalisation. That normalisation moves each coordinate n of
-a point, a whole number, to n + 0.25. It inks a pixel if the pixel's centre, n + 0.5, lies in the
+a point, a whole number, to n + 0.25. Java inks a pixel if the pixel's centre, n + 0.5, lies in the
 square-capped line. The ink of a line therefore depends on its (dx, dy) only. Rounding has no
 effect, because no centre lies on an edge. The result equals Java's for every line and every pen
 width of 2 pixels or more. For a width of 1 pixel, Java uses a different rule.

@@ -36,8 +36,9 @@ class Audit:
     def seen(self, is_train: Bools, is_held_out: Bools) -> dict[str, Bools]:
         """Return which samples (n,) are held out and have a counterpart in the training set.
 
-        The keys are the kinds of leaks. Near-duplicates include images with the same bytes.
-        `perhaps` are pairs that differ in a few bits more than near-duplicates.
+        The keys are the kinds of leaks: the same bytes, near-duplicates (the same bytes count,
+        too), each other kind of edge, and the same group. A last key, `perhaps`, is for pairs that
+        differ in a few bits more than near-duplicates.
         """
         trained = np.zeros(int(self.of.max(initial=-1)) + 1, bool)
         trained[self.of[is_train]] = True
