@@ -266,15 +266,15 @@ def _all_points(rows: list[bytes], names: list[tuple[str, ...]], is_cut: bool) -
             return [table[start:end] for start, end in pairwise(chain((0,), ends))]
     last = len(rows) - 1
     return [
-        _points(text, columns, is_cut and number == last)
+        points_of(text, columns, is_cut and number == last)
         for number, (text, columns) in enumerate(zip(texts, names, strict=True))
     ]
 
 
-def _points(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
+def points_of(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
     """Return the numbers of one stream's rows."""
     table = _whole_numbers(text, len(columns))
-    return _points_by_row(text, columns, is_cut) if table is None else table
+    return points_by_row(text, columns, is_cut) if table is None else table
 
 
 def _whole_numbers(text: bytes, width: int) -> Points | None:
@@ -297,7 +297,7 @@ def _whole_numbers(text: bytes, width: int) -> Points | None:
     return values.reshape(count, width).astype(np.float64) if len(values) == count * width else None
 
 
-def _points_by_row(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
+def points_by_row(text: bytes, columns: tuple[str, ...], is_cut: bool) -> Points:
     """Return the numbers of rows in any form; some rows may lack values."""
     width = len(columns)
     table = [row for line in text.split(b"\n") if (row := line.split()[:width])]

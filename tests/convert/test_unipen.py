@@ -167,12 +167,12 @@ def test_the_quick_way_reads_as_the_slow_one(rows: list[list[str]], gap: str, st
     text = (start + "\n".join(gap.join(row) for row in rows)).encode()
     columns = ("X", "Y", "T")
     try:
-        slow = unipen._points_by_row(text, columns, False)
+        slow = unipen.points_by_row(text, columns, False)
     except Rejected:
         with pytest.raises(Rejected):
-            unipen._points(text, columns, False)
+            unipen.points_of(text, columns, False)
         return
-    assert np.array_equal(unipen._points(text, columns, False), slow, equal_nan=True)
+    assert np.array_equal(unipen.points_of(text, columns, False), slow, equal_nan=True)
 
 
 BROKEN = {
