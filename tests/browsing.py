@@ -27,6 +27,7 @@ def served(page: LocalPage) -> Iterator[str]:
     """Serve a page on a free port; give its address, without a slash at the end."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # so that a request made before the server has started waits for it
         server = uvicorn.Server(uvicorn.Config(page.asgi, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
